@@ -1,0 +1,136 @@
+//! What is written down, in the order it happened, before anybody is told that it did.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::link::{Source, Transport};
+use crate::message::Subscribe;
+use crate::{AccountId, DescribePart, DeviceId, Event, Hello, ProductId, Timestamp};
+
+/// One durable fact.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Entry {
+    /// One transmission of a counted message to a device.
+    Attempt {
+        /// What it costs.
+        charge: Charge,
+    },
+    /// A second copy of a publish: counted, not routed.
+    Copy {
+        /// Where the copy came from.
+        source: Source,
+        /// What it costs.
+        charge: Charge,
+    },
+    /// A part of a device's description, replacing the one before. Metrics are appended.
+    Describe {
+        /// Whose.
+        device: DeviceId,
+        /// Which part, complete.
+        part: Arc<DescribePart>,
+        /// Where it came from; absent when the cloud asked for it.
+        source: Option<Source>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The stored session of a device is void.
+    Forget {
+        /// Whose.
+        device: DeviceId,
+    },
+    /// Where a device is and whether it is believed online. Nothing waits for it.
+    Presence {
+        /// Whose.
+        device: DeviceId,
+        /// Whether it is believed online.
+        online: bool,
+        /// Its address.
+        peer: Option<SocketAddr>,
+        /// When it was last heard.
+        last_heard: Timestamp,
+    },
+    /// An accepted event, kept for the replay window of the event streams. One that no account owns
+    /// is never recorded.
+    Publish {
+        /// The event; its id is its place in the journal.
+        event: Arc<Event>,
+        /// Where it came from; absent for the API's and the cloud's own.
+        source: Option<Source>,
+        /// What it costs; absent if it is not counted.
+        charge: Option<Charge>,
+    },
+    /// Record numbers of a session may be used up to this one.
+    Reserve {
+        /// Whose.
+        device: DeviceId,
+        /// Numbers below this one.
+        record_limit: u64,
+    },
+    /// A session that began with this Hello, replacing the device's session and clearing its
+    /// subscriptions.
+    Session {
+        /// Whose.
+        device: DeviceId,
+        /// How it is connected.
+        transport: Transport,
+        /// Opaque session state; empty over TCP.
+        snapshot: Box<[u8]>,
+        /// Its address.
+        peer: SocketAddr,
+        /// What it told.
+        hello: Hello,
+        /// Whether a full handshake preceded.
+        full_handshake: bool,
+        /// Where the Hello came from.
+        source: Source,
+        /// When.
+        at: Timestamp,
+    },
+    /// A subscription of a device.
+    Subscribe {
+        /// Whose.
+        device: DeviceId,
+        /// What it wants.
+        subscribe: Subscribe,
+        /// Where it came from.
+        source: Source,
+    },
+}
+
+/// What something costs, and whom. The ledger is the sum of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// Who pays.
+    pub account: AccountId,
+    /// The device that sent or was sent to.
+    pub device: DeviceId,
+    /// Its product, if it has one.
+    pub product: Option<ProductId>,
+    /// What it was.
+    pub kind: OperationKind,
+    /// Data Operations.
+    pub operations: u32,
+    /// Bytes of payload.
+    pub bytes: u32,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The counted kinds (`metering/rules.md` §2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum OperationKind {
+    /// An event sent to a subscribed device (rule 4; webhook answers too, rule 7).
+    Delivery,
+    /// A function call sent to a device (rule 5).
+    FunctionCall,
+    /// A ping that a user asked for (rule 9).
+    Ping,
+    /// A publish that reached the cloud (rules 1 and 2).
+    Publish,
+    /// A stored location point (rule 8).
+    StoredPoint,
+    /// A variable request sent to a device (rule 6).
+    VariableRequest,
+}

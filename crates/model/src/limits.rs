@@ -1,0 +1,76 @@
+//! Every bound of the device side, named, with its source. Sizes in bytes, times as [`Duration`].
+
+use std::time::Duration;
+
+/// Longest event name or prefix (`protocol/limits.md` §1).
+pub const EVENT_NAME_BYTES_MAX: usize = 64;
+/// Longest event data in one message from a device (`protocol/limits.md` §1).
+pub const EVENT_DATA_BYTES_MAX: usize = 1024;
+/// Longest event data of an API publish or a block-wise device publish.
+pub const EVENT_DATA_BYTES_MAX_BLOCKWISE: usize = 16_384;
+/// TTL of an event whose publisher did not say.
+pub const EVENT_TTL_S_DEFAULT: u32 = 60;
+/// Longest function or variable name.
+pub const CALL_NAME_BYTES_MAX: usize = 64;
+/// Largest CoAP message taken from a device (`protocol/limits.md` §7).
+pub const DEVICE_MESSAGE_BYTES_MAX: usize = 1300;
+/// Largest datagram read.
+pub const DATAGRAM_BYTES_MAX: usize = 2048;
+/// Largest part of a Describe, reassembled (`protocol/limits.md` §2: at least 32 KB).
+pub const DESCRIBE_PART_BYTES_MAX: usize = 65_536;
+/// Prefixes a device may subscribe to (`decisions.md`, Events to devices).
+pub const SUBSCRIPTIONS_MAX: usize = 32;
+
+/// Waits before the second and third transmission, and before giving up (`decisions.md`, Calls).
+pub const TRANSMISSIONS: [Duration; 3] =
+    [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(8)];
+/// When a caller gets its answer at the latest.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(28);
+/// When a ping asked for by a user is answered by what is known.
+pub const PING_DEADLINE: Duration = Duration::from_secs(10);
+/// Calls waiting behind the running one, for each device.
+pub const CALLS_WAITING_MAX: usize = 16;
+/// Events waiting for one device.
+pub const EVENTS_WAITING_MAX: usize = 64;
+/// Bytes of names and data waiting for one device.
+pub const EVENTS_WAITING_BYTES_MAX: usize = 65_536;
+
+/// Message ids remembered for each session, and for how long (`decisions.md`, Acknowledging).
+pub const DUPLICATES_MAX: usize = 128;
+/// See [`DUPLICATES_MAX`].
+pub const DUPLICATES_KEPT: Duration = Duration::from_secs(90);
+/// How long an id or a timed-out token is not used again (RFC 7252 §4.8.2, EXCHANGE_LIFETIME).
+pub const EXCHANGE_LIFETIME: Duration = Duration::from_secs(247);
+/// How long nothing is sent to a device after its Hello unless it speaks first.
+pub const HELLO_QUIET: Duration = Duration::from_secs(5);
+/// How long the cloud waits for a Describe that the device sends by itself.
+pub const DESCRIBE_WAIT: Duration = Duration::from_secs(10);
+
+/// The keep-alive interval assumed of a UDP device until three samples agree.
+pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(23 * 60);
+/// The shortest keep-alive interval that is learnt.
+pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(25);
+/// Silence after which a TCP device is offline.
+pub const TCP_SILENCE: Duration = Duration::from_secs(31);
+/// Longest time between two writes of a device's presence.
+pub const PRESENCE_WRITTEN: Duration = Duration::from_secs(60);
+
+/// Sequence numbers reserved ahead, in the store, before any of them is used (`session-resume.md` §5).
+pub const RECORD_NUMBERS_RESERVED: u64 = 1024;
+/// Open handshakes of one endpoint.
+pub const HANDSHAKES_OPEN_MAX: usize = 4096;
+/// Open handshakes from one IP address.
+pub const HANDSHAKES_OPEN_PER_ADDRESS_MAX: usize = 1024;
+/// Life of a handshake that makes no progress.
+pub const HANDSHAKE_LIFE: Duration = Duration::from_secs(60);
+/// Largest handshake message taken.
+pub const HANDSHAKE_MESSAGE_BYTES_MAX: usize = 2048;
+
+/// Publishes a device may make at once (`metering/rules.md` §7).
+pub const PUBLISH_BURST: u32 = 4;
+/// One more publish is allowed each such span.
+pub const PUBLISH_REFILL: Duration = Duration::from_millis(1000);
+/// Internal events a device may send in [`INTERNAL_WINDOW`].
+pub const INTERNAL_EVENTS_MAX: u32 = 255;
+/// See [`INTERNAL_EVENTS_MAX`].
+pub const INTERNAL_WINDOW: Duration = Duration::from_secs(65);

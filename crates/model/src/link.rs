@@ -1,0 +1,233 @@
+//! What the protocol half (an endpoint) and the routing half (a shard) say to each other.
+//!
+//! The endpoint tells [`LinkEvent`]s, the shard answers with [`Command`]s; the shell carries both
+//! and decides nothing.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId};
+
+/// How a device is connected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Transport {
+    /// RSA and AES over TCP 5683.
+    Tcp,
+    /// DTLS over UDP 5684.
+    Udp,
+}
+
+/// Names one message or request sent to a device, until its fate is told. Chosen by the shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ExchangeId(pub u64);
+
+/// A device's message that waits for its acknowledgement. Only the endpoint looks inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Receipt {
+    /// CoAP message id.
+    pub message_id: u16,
+    /// Bytes of `token` in use.
+    pub token_len: u8,
+    /// CoAP token.
+    pub token: [u8; 8],
+}
+
+/// Where a message came from within its session: kept with everything that was made durable for it,
+/// so that a copy is recognised and a record refused after a restart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// DTLS record number (48 bits); 0 over TCP.
+    pub record: u64,
+    /// CoAP message id.
+    pub message_id: u16,
+    /// Whether the message was confirmable.
+    pub confirmable: bool,
+}
+
+/// What the endpoint tells about a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LinkEvent {
+    /// A Hello was accepted: this is `device`, proven by its key. A link may say Hello again (a
+    /// resumed session whose state changed).
+    Opened(Box<Opened>),
+    /// An authentic message of a link that was thought silent or was restored at start.
+    Alive {
+        /// Which connection.
+        link: LinkId,
+    },
+    /// A message for the shard. With a receipt it waits for [`Command::Acknowledge`].
+    Message {
+        /// Which connection.
+        link: LinkId,
+        /// What it says.
+        message: DeviceMessage,
+        /// Present if the device waits for an acknowledgement.
+        receipt: Option<Receipt>,
+        /// Where it came from.
+        source: Source,
+    },
+    /// A publish that came before, in a record of its own. If the first copy was refused, the
+    /// endpoint repeats the refusal by itself and tells nothing. With a receipt it waits for
+    /// [`Command::Acknowledge`] like the first copy.
+    Copy {
+        /// Which connection.
+        link: LinkId,
+        /// The same publish as before.
+        message: DeviceMessage,
+        /// Present if the device waits for an acknowledgement.
+        receipt: Option<Receipt>,
+        /// Where this copy came from.
+        source: Source,
+    },
+    /// One transmission of a sent message left the machine (or would have: it was handed to the
+    /// socket).
+    Attempt {
+        /// Which connection.
+        link: LinkId,
+        /// Which message.
+        exchange: ExchangeId,
+    },
+    /// The device answered, or acknowledged a message that has no other answer.
+    Answered {
+        /// Which connection.
+        link: LinkId,
+        /// Which message.
+        exchange: ExchangeId,
+        /// Its answer.
+        answer: Answer,
+    },
+    /// Nothing acknowledged the last transmission (UDP).
+    Unanswered {
+        /// Which connection.
+        link: LinkId,
+        /// Which message.
+        exchange: ExchangeId,
+    },
+    /// The message cannot be sent: larger than this device takes. No attempt was made.
+    Unsendable {
+        /// Which connection.
+        link: LinkId,
+        /// Which message.
+        exchange: ExchangeId,
+    },
+    /// More record numbers are wanted; none above the last reservation is used before
+    /// [`Command::Reserved`] says that this one is durable.
+    Reserve {
+        /// Which connection.
+        link: LinkId,
+        /// Numbers below this one.
+        record_limit: u64,
+    },
+    /// The device's address changed.
+    Moved {
+        /// Which connection.
+        link: LinkId,
+        /// Its new address.
+        peer: SocketAddr,
+    },
+    /// Nothing was heard for longer than the device's keep-alive allows.
+    Silent {
+        /// Which connection.
+        link: LinkId,
+    },
+    /// The connection is gone; its id will not be used again.
+    Closed {
+        /// Which connection.
+        link: LinkId,
+        /// Whether the stored session is void as well (it can never be resumed).
+        forget: bool,
+    },
+}
+
+/// The contents of [`LinkEvent::Opened`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct Opened {
+    /// Which connection.
+    pub link: LinkId,
+    /// Who it is.
+    pub device: DeviceId,
+    /// How it is connected.
+    pub transport: Transport,
+    /// What it told.
+    pub hello: Hello,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// Whether this Hello is the first after a full handshake (as against a resumed session).
+    pub full_handshake: bool,
+    /// What to keep so that the session survives a restart; empty over TCP.
+    pub snapshot: Box<[u8]>,
+    /// Held until the session is durable; absent over TCP, where nothing waits.
+    pub receipt: Option<Receipt>,
+    /// Where the Hello came from.
+    pub source: Source,
+}
+
+/// What the shard asks of a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Let the acknowledgement of a message go.
+    Acknowledge {
+        /// What waits.
+        receipt: Receipt,
+        /// What it says.
+        verdict: Verdict,
+    },
+    /// Send a message; its fate is told by `Attempt`, then `Answered`, `Unanswered` or `Unsendable`.
+    Send {
+        /// Its name in those events.
+        exchange: ExchangeId,
+        /// What to say.
+        message: CloudMessage,
+    },
+    /// Record numbers below this one are durable and may be used.
+    Reserved {
+        /// Numbers below this one.
+        record_limit: u64,
+    },
+    /// Answer the device's message with a reset: the session cannot go on (UDP).
+    Reset {
+        /// The message that asked.
+        receipt: Receipt,
+    },
+    /// End the connection and forget its session. Over TCP the socket is closed.
+    Close,
+}
+
+/// How a device's message was taken. The endpoint turns it into an ACK code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Verdict {
+    /// Taken and durable: an empty ACK.
+    Accepted,
+    /// 4.00
+    BadRequest,
+    /// 4.03: the account is paused.
+    Forbidden,
+    /// 4.13
+    TooLarge,
+    /// 4.29
+    TooManyRequests,
+    /// 5.03: the store refuses, or an inbox is full.
+    Unavailable,
+}
+
+/// A session that came back from the store when the server started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoredSession {
+    /// Whose it is.
+    pub device: DeviceId,
+    /// [`Opened::snapshot`] as it was stored.
+    pub snapshot: Box<[u8]>,
+    /// Last known address.
+    pub peer: SocketAddr,
+    /// The first record number that was never reserved: sending goes on here.
+    pub record_limit: u64,
+    /// The highest record number of the device known to the journal; it and everything below count
+    /// as seen.
+    pub record_seen: u64,
+    /// Messages made durable within [`crate::limits::DUPLICATES_KEPT`] before the crash, oldest first:
+    /// copies get an empty ACK and are told as [`LinkEvent::Copy`].
+    pub recent: Vec<Source>,
+    /// Whether the device was thought online.
+    pub online: bool,
+}
