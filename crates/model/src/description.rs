@@ -69,6 +69,19 @@ impl VariableType {
     }
 }
 
+/// The value of a variable, of the type its description names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum VariableValue {
+    /// [`VariableType::Bool`]
+    Bool(bool),
+    /// [`VariableType::Double`]
+    Double(f64),
+    /// [`VariableType::Int`]
+    Int(i32),
+    /// [`VariableType::String`]
+    String(Box<str>),
+}
+
 /// What a device consists of. The payload is kept as the device sent it; the fields beside it are
 /// read out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]

@@ -18,7 +18,7 @@ pub mod refusal;
 pub mod time;
 
 pub use description::{
-    ApplicationDescription, DescribePart, Metric, SystemDescription, VariableType,
+    ApplicationDescription, DescribePart, Metric, SystemDescription, VariableType, VariableValue,
 };
 pub use event::{Event, EventData, Origin};
 pub use hello::Hello;
