@@ -1,0 +1,304 @@
+//! Committed events on their way to the readers of event streams.
+//!
+//! Shards push batches; a reader takes everything that waits for it at once. A reader that is too
+//! slow loses the newest events and is told how many; nobody waits for it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+
+use model::{AccountId, DeviceId, Event, ProductId};
+use rustc_hash::FxHashMap;
+use tokio::sync::Notify;
+
+/// Which events a stream shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamFilter {
+    /// Whose events.
+    pub account: AccountId,
+    /// Only events made by this device.
+    pub device: Option<DeviceId>,
+    /// Only events of devices of this product.
+    pub product: Option<ProductId>,
+    /// Beginning of the names wanted, byte by byte; empty for all.
+    pub prefix: String,
+}
+
+impl StreamFilter {
+    /// Every event of an account.
+    pub fn account(account: AccountId) -> Self {
+        Self { account, device: None, product: None, prefix: String::new() }
+    }
+
+    /// Whether the stream shows `event`.
+    pub fn matches(&self, event: &Event) -> bool {
+        self.account == event.account
+            && self.device.is_none_or(|device| event.device() == Some(device))
+            && self.product.is_none_or(|product| event.product == Some(product))
+            && event.name.as_str().starts_with(&self.prefix)
+    }
+}
+
+/// How much may wait for a stream's reader. Whatever is over either bound is missed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StreamBound {
+    /// Events.
+    pub events: usize,
+    /// Bytes of names and data.
+    pub bytes: usize,
+}
+
+impl Default for StreamBound {
+    /// 8,192 events or 4 MiB.
+    fn default() -> Self {
+        Self { events: 8192, bytes: 4 << 20 }
+    }
+}
+
+/// What a reader gets.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StreamItem {
+    /// One or more events, in the order of acceptance.
+    Events(Vec<Arc<Event>>),
+    /// This many events came between the last ones and the next ones and found the queue full.
+    Missed(u64),
+    /// The server is stopping; nothing follows.
+    Closed,
+}
+
+/// All open event streams. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct EventHub {
+    shared: Arc<Shared>,
+}
+
+/// One reader's end. Dropping it ends the subscription.
+#[derive(Debug)]
+pub struct EventStream {
+    hub: Arc<Shared>,
+    /// Also held by the hub, which pushes.
+    stream: Arc<Stream>,
+    /// Taken from the queue together with the events before them.
+    missed: u64,
+}
+
+impl EventHub {
+    /// A hub without streams.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Opens a stream that begins with the next event pushed. After [`EventHub::close`] the stream
+    /// is closed from the start.
+    pub fn subscribe(&self, filter: StreamFilter, bound: StreamBound) -> EventStream {
+        let stream = Arc::new(Stream {
+            filter,
+            bound,
+            queue: Mutex::new(Queue::default()),
+            news: Notify::new(),
+        });
+        self.shared.insert(&stream);
+        EventStream { hub: Arc::clone(&self.shared), stream, missed: 0 }
+    }
+
+    /// Hands a batch of committed events, in order, to the streams that show them.
+    pub fn push(&self, batch: &[Arc<Event>]) {
+        if self.shared.open.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let streams = read(&self.shared.streams_by_account);
+        for run in batch.chunk_by(|a, b| a.account == b.account) {
+            if let Some(account) = run.first().and_then(|event| streams.get(&event.account)) {
+                self.shared.push_run(account, run);
+            }
+        }
+    }
+
+    /// Ends every stream, also those opened later.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
+    /// Open streams.
+    pub fn streams_open(&self) -> usize {
+        self.shared.open.load(Ordering::Relaxed)
+    }
+
+    /// Events that found a reader's queue full, since the start.
+    pub fn events_missed(&self) -> u64 {
+        self.shared.missed.load(Ordering::Relaxed)
+    }
+}
+
+impl EventStream {
+    /// Waits for the next item. Cancelling loses nothing.
+    pub async fn next(&mut self) -> StreamItem {
+        loop {
+            if let Some(item) = self.take() {
+                return item;
+            }
+            self.stream.news.notified().await;
+        }
+    }
+
+    /// The next item, if one waits.
+    pub fn take(&mut self) -> Option<StreamItem> {
+        if self.missed > 0 {
+            return Some(StreamItem::Missed(std::mem::take(&mut self.missed)));
+        }
+        let mut queue = lock(&self.stream.queue);
+        if !queue.events.is_empty() {
+            self.missed = std::mem::take(&mut queue.missed);
+            queue.bytes = 0;
+            return Some(StreamItem::Events(std::mem::take(&mut queue.events)));
+        }
+        queue.closed.then_some(StreamItem::Closed)
+    }
+}
+
+impl Drop for EventStream {
+    fn drop(&mut self) {
+        self.hub.remove(&self.stream);
+    }
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    streams_by_account: RwLock<FxHashMap<AccountId, AccountStreams>>,
+    /// How many streams are open, so that a server without any pays one load for a batch.
+    open: AtomicUsize,
+    missed: AtomicU64,
+    /// Set under the lock of `streams_by_account`.
+    closed: AtomicBool,
+}
+
+/// The streams of one account; those of a single device are found by its id.
+#[derive(Debug, Default)]
+struct AccountStreams {
+    all_devices: Vec<Arc<Stream>>,
+    by_device: FxHashMap<DeviceId, Vec<Arc<Stream>>>,
+}
+
+#[derive(Debug)]
+struct Stream {
+    filter: StreamFilter,
+    bound: StreamBound,
+    queue: Mutex<Queue>,
+    news: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: Vec<Arc<Event>>,
+    bytes: usize,
+    /// Events dropped since the queue became full. While it is not 0 nothing is queued, so that
+    /// the gap is one.
+    missed: u64,
+    closed: bool,
+}
+
+impl Shared {
+    fn insert(&self, stream: &Arc<Stream>) {
+        let mut accounts = self.streams_by_account.write().unwrap_or_else(PoisonError::into_inner);
+        if self.closed.load(Ordering::Relaxed) {
+            lock(&stream.queue).closed = true;
+        }
+        accounts
+            .entry(stream.filter.account)
+            .or_default()
+            .list(stream.filter.device)
+            .push(Arc::clone(stream));
+        self.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn remove(&self, stream: &Arc<Stream>) {
+        let mut accounts = self.streams_by_account.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(account) = accounts.get_mut(&stream.filter.account) else { return };
+        let list = account.list(stream.filter.device);
+        list.retain(|other| !Arc::ptr_eq(other, stream));
+        if let Some(device) = stream.filter.device.filter(|_| list.is_empty()) {
+            account.by_device.remove(&device);
+        }
+        if account.all_devices.is_empty() && account.by_device.is_empty() {
+            accounts.remove(&stream.filter.account);
+        }
+        self.open.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    fn push_run(&self, account: &AccountStreams, run: &[Arc<Event>]) {
+        for stream in &account.all_devices {
+            self.count_missed(stream.push(run));
+        }
+        if account.by_device.is_empty() {
+            return;
+        }
+        for event in run {
+            let device = event.device().and_then(|device| account.by_device.get(&device));
+            for stream in device.into_iter().flatten() {
+                self.count_missed(stream.push(std::slice::from_ref(event)));
+            }
+        }
+    }
+
+    fn count_missed(&self, events: u64) {
+        if events > 0 {
+            self.missed.fetch_add(events, Ordering::Relaxed);
+        }
+    }
+
+    fn close(&self) {
+        let accounts = self.streams_by_account.write().unwrap_or_else(PoisonError::into_inner);
+        self.closed.store(true, Ordering::Relaxed);
+        for account in accounts.values() {
+            for stream in account.all_devices.iter().chain(account.by_device.values().flatten()) {
+                lock(&stream.queue).closed = true;
+                stream.news.notify_one();
+            }
+        }
+    }
+}
+
+impl AccountStreams {
+    fn list(&mut self, device: Option<DeviceId>) -> &mut Vec<Arc<Stream>> {
+        match device {
+            Some(device) => self.by_device.entry(device).or_default(),
+            None => &mut self.all_devices,
+        }
+    }
+}
+
+impl Stream {
+    /// Queues what the filter shows; tells how many found the queue full.
+    fn push(&self, run: &[Arc<Event>]) -> u64 {
+        let mut wanted = run.iter().filter(|event| self.filter.matches(event)).peekable();
+        if wanted.peek().is_none() {
+            return 0;
+        }
+        let mut queue = lock(&self.queue);
+        let missed_before = queue.missed;
+        wanted.for_each(|event| queue.push(event, self.bound));
+        let missed = queue.missed - missed_before;
+        drop(queue);
+        self.news.notify_one();
+        missed
+    }
+}
+
+impl Queue {
+    fn push(&mut self, event: &Arc<Event>, bound: StreamBound) {
+        let bytes = self.bytes + event.name.as_str().len() + event.data_bytes();
+        if self.missed > 0 || self.events.len() >= bound.events || bytes > bound.bytes {
+            self.missed += 1;
+            return;
+        }
+        self.bytes = bytes;
+        self.events.push(Arc::clone(event));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(lock: &RwLock<T>) -> std::sync::RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
