@@ -1,1 +1,3 @@
 //! secure
+
+pub mod keys;
