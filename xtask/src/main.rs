@@ -1,1 +1,42 @@
-fn main() {}
+//! Development commands, run as `cargo xtask COMMAND`. No part of the product.
+
+mod bench;
+mod deny;
+mod shell;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development commands")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the load scenarios and print a table and one line of JSON.
+    Bench(bench::Args),
+    /// Check licences, duplicates and sources of every dependency (installs cargo-deny once).
+    Deny,
+    /// Set up what the tests need, then run every check and test; ends with `N passed, N failed`.
+    Test(test::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Bench(args) => bench::run(&args),
+        Command::Deny => deny::run(),
+        Command::Test(args) => test::run(&args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            shell::note(&why);
+            ExitCode::FAILURE
+        }
+    }
+}

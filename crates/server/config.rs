@@ -1,0 +1,291 @@
+//! Settings: defaults, then a file, then the environment, then flags. Unknown keys are refused
+//! before anything is opened.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use config::{Environment, File, FileFormat};
+use serde::Deserialize;
+
+/// The documented defaults; the file is the one place where they are written.
+pub const DEFAULTS: &str = include_str!("../../config/server.toml");
+
+/// Every setting of the server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The data folder.
+    pub data: DataConfig,
+    /// DTLS devices.
+    pub udp: UdpConfig,
+    /// TCP devices.
+    pub tcp: TcpConfig,
+    /// The HTTP API.
+    pub http: HttpConfig,
+    /// Threads and queues.
+    pub node: NodeConfig,
+    /// How devices become known.
+    pub provisioning: ProvisioningConfig,
+    /// The publish rate of devices.
+    pub publish: PublishConfig,
+    /// What counts.
+    pub metering: MeteringConfig,
+    /// The limits of the HTTP API.
+    pub limits: LimitsConfig,
+    /// Logging.
+    pub log: LogConfig,
+}
+
+/// `[data]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Folder of the store, the journal and the keys.
+    pub dir: PathBuf,
+}
+
+/// `[udp]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UdpConfig {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Bytes asked of the kernel for each direction.
+    pub socket_buffer_bytes: usize,
+}
+
+/// `[tcp]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TcpConfig {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Open connections in total.
+    pub connections_max: usize,
+    /// Open connections from one IP address.
+    pub connections_per_address_max: usize,
+}
+
+/// `[http]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpConfig {
+    /// Address and port; port 0 picks a free one.
+    pub listen: SocketAddr,
+    /// Whether plain HTTP may be served beyond loopback.
+    pub allow_plain: bool,
+}
+
+/// `[node]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Threads that own devices; 0 chooses by cores.
+    pub shards: usize,
+    /// Threads for public-key work; 0 chooses by cores.
+    pub handshake_threads: usize,
+    /// Jobs that may wait for them.
+    pub handshake_queue: usize,
+}
+
+/// `[provisioning]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProvisioningConfig {
+    /// Whether an unknown key is bound to the first id it tells.
+    pub trust_on_first_use: bool,
+}
+
+/// `[publish]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishConfig {
+    /// Milliseconds for one more publish; 0: no limit.
+    pub refill_ms: u64,
+    /// Publishes at once.
+    pub burst: u32,
+}
+
+/// `[metering]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MeteringConfig {
+    /// Name of the rule catalogue.
+    pub catalogue: String,
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Whether the API's rate limits hold.
+    pub enabled: bool,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// A filter of `tracing`.
+    pub filter: String,
+    /// One JSON object a line.
+    pub json: bool,
+}
+
+/// Settings that cannot be used: the text names the key, what is wrong and where it came from.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or variable has an unknown key or a value of the wrong kind.
+    #[error("configuration: {0}")]
+    Invalid(String),
+    /// The value parses but makes no sense.
+    #[error("configuration: {key}: {why}")]
+    Refused {
+        /// Path of the setting.
+        key: &'static str,
+        /// What to do.
+        why: String,
+    },
+}
+
+/// What the command line says on top of the other layers.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--data`
+    pub data: Option<PathBuf>,
+    /// Listen on loopback with free ports (`--demo`), unless set in a file or the environment.
+    pub demo: bool,
+}
+
+impl Config {
+    /// Reads every layer.
+    pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
+        let environment = Environment::with_prefix("CLOUDCHAMBER").prefix_separator("_").separator("__");
+        Self::build(file, environment, overrides)
+    }
+
+    fn build(
+        file: Option<&Path>,
+        environment: Environment,
+        overrides: &Overrides,
+    ) -> Result<Self, ConfigError> {
+        let mut layers = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        if let Some(path) = file {
+            layers = layers.add_source(File::from(path).format(FileFormat::Toml).required(true));
+        }
+        layers = layers.add_source(environment.try_parsing(true));
+        if let Some(dir) = &overrides.data {
+            layers = layers
+                .set_override("data.dir", dir.to_string_lossy().into_owned())
+                .map_err(|why| ConfigError::Invalid(why.to_string()))?;
+        }
+        let merged = layers.build().map_err(|why| ConfigError::Invalid(why.to_string()))?;
+        let config: Self =
+            merged.try_deserialize().map_err(|why| ConfigError::Invalid(why.to_string()))?;
+        config.check()
+    }
+
+    /// What one value alone cannot tell.
+    fn check(self) -> Result<Self, ConfigError> {
+        if !self.http.allow_plain && !self.http.listen.ip().is_loopback() {
+            return Err(ConfigError::Refused {
+                key: "http.listen",
+                why: format!(
+                    "{} is not loopback, and plain HTTP there would send passwords in clear: put a TLS proxy \
+                     before 127.0.0.1, or set http.allow_plain = true",
+                    self.http.listen
+                ),
+            });
+        }
+        if metering::Catalogue::by_name(&self.metering.catalogue).is_none() {
+            return Err(ConfigError::Refused {
+                key: "metering.catalogue",
+                why: format!("{:?} is none of 2021, 2022, 2025", self.metering.catalogue),
+            });
+        }
+        if self.publish.refill_ms > 0 && self.publish.burst == 0 {
+            return Err(ConfigError::Refused {
+                key: "publish.burst",
+                why: "0 would refuse every publish; set publish.refill_ms = 0 to switch the limit off".into(),
+            });
+        }
+        Ok(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("test.toml");
+        std::fs::write(&path, text).expect("a file");
+        let variables =
+            variables.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let environment = Environment::with_prefix("CLOUDCHAMBER")
+            .prefix_separator("_")
+            .separator("__")
+            .source(Some(variables));
+        Config::build(Some(&path), environment, &Overrides::default())
+    }
+
+    #[test]
+    fn the_defaults_are_complete() {
+        let config = load("", &[]).expect("defaults");
+        assert_eq!(config.udp.listen.port(), 5684);
+        assert!(!config.provisioning.trust_on_first_use);
+    }
+
+    #[test]
+    fn every_example_file_is_accepted() {
+        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).expect("config/") {
+            let path = entry.expect("an entry").path();
+            let text = std::fs::read_to_string(&path).expect("text");
+            if !path.ends_with("plans.toml") {
+                load(&text, &[]).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+            }
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let config = load("[udp]\nlisten = \"127.0.0.1:1\"", &[("CLOUDCHAMBER_UDP__LISTEN", "127.0.0.1:2")])
+            .expect("both layers");
+        assert_eq!(config.udp.listen.port(), 2);
+    }
+
+    #[test]
+    fn numbers_and_booleans_come_from_the_environment_too() {
+        let variables =
+            [("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0"), ("CLOUDCHAMBER_HTTP__ALLOW_PLAIN", "true")];
+        let config = load("", &variables).expect("parsed");
+        assert_eq!(config.publish.refill_ms, 0);
+        assert!(config.http.allow_plain);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_by_name() {
+        let why = load("[udp]\nlisen = \"127.0.0.1:1\"", &[]).expect_err("unknown key").to_string();
+        assert!(why.contains("lisen"), "{why}");
+    }
+
+    #[test]
+    fn a_bad_value_is_refused_by_the_name_of_its_key() {
+        let why = load("[udp]\nlisten = \"everywhere\"", &[]).expect_err("bad value").to_string();
+        assert!(why.contains("udp.listen") || why.contains("listen"), "{why}");
+    }
+
+    #[test]
+    fn plain_http_beyond_loopback_needs_an_explicit_word() {
+        let text = "[http]\nlisten = \"0.0.0.0:8080\"";
+        let why = load(text, &[]).expect_err("not loopback").to_string();
+        assert!(why.contains("allow_plain"), "{why}");
+        assert!(load(&format!("{text}\nallow_plain = true"), &[]).is_ok());
+    }
+
+    #[test]
+    fn an_unknown_catalogue_is_refused() {
+        assert!(load("[metering]\ncatalogue = \"1999\"", &[]).is_err());
+    }
+}

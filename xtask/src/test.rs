@@ -1,0 +1,81 @@
+//! `cargo xtask test`: every check and test, with its own set-up.
+
+use crate::shell::{self, Outcome, command, note, root, run_reading, say, works};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only tests whose names contain this text; format and lints are not checked then.
+    filter: Option<String>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    set_up()?;
+    let mut failures = if args.filter.is_none() { static_checks() } else { Vec::new() };
+    let mut test = command("cargo", &["test", "--workspace", "--no-fail-fast"]);
+    if let Some(filter) = &args.filter {
+        test.arg(filter);
+    }
+    let (lines, green) = run_reading(&mut test)?;
+    let (passed, failed) = count(&lines);
+    if !green && failed == 0 {
+        failures.push("cargo test did not build or was cut short".into());
+    }
+    for failure in &failures {
+        note(failure);
+    }
+    let failed = failed + failures.len();
+    say(&format!("{passed} passed, {failed} failed"));
+    if failed == 0 { Ok(()) } else { Err("not green".into()) }
+}
+
+/// Installs what the tests need beyond Rust: the JavaScript client, and Python's `cryptography` for
+/// the independent server.
+fn set_up() -> Outcome {
+    let clients = root().join("tests/clients");
+    if !clients.join("node_modules/particle-api-js").exists() {
+        shell::run(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&clients))?;
+    }
+    if !works("python3", &["-c", "import cryptography"]) {
+        install_cryptography()?;
+    }
+    Ok(())
+}
+
+/// Debian's Python refuses packages of pip's outside a virtual environment; its own package does as well.
+fn install_cryptography() -> Outcome {
+    if works("python3", &["-m", "pip", "install", "--quiet", "cryptography"]) {
+        return Ok(());
+    }
+    shell::run(&mut command("apt-get", &["install", "-y", "-q", "python3-cryptography"]))
+}
+
+/// Format, lints and documentation. Each failure is one line.
+fn static_checks() -> Vec<String> {
+    let steps: [(&str, &[&str]); 3] = [
+        ("format", &["fmt", "--all", "--check"]),
+        ("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
+        ("documentation", &["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"]),
+    ];
+    steps
+        .iter()
+        .filter_map(|(name, args)| {
+            let mut step = command("cargo", args);
+            step.env("RUSTDOCFLAGS", "-D warnings");
+            shell::run(&mut step).err().map(|why| format!("{name}: {why}"))
+        })
+        .collect()
+}
+
+/// Adds up the closing lines of every test binary.
+fn count(lines: &[String]) -> (usize, usize) {
+    let results = lines.iter().filter(|line| line.starts_with("test result:"));
+    results.fold((0, 0), |(passed, failed), line| {
+        (passed + number_before(line, " passed"), failed + number_before(line, " failed"))
+    })
+}
+
+fn number_before(line: &str, word: &str) -> usize {
+    let Some(end) = line.find(word) else { return 0 };
+    let digits = line[..end].rsplit(|c: char| !c.is_ascii_digit()).next();
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}
