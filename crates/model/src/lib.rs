@@ -5,6 +5,7 @@
 //! routing half say to each other).
 
 pub mod description;
+pub mod device;
 pub mod event;
 pub mod hello;
 pub mod id;
@@ -20,6 +21,7 @@ pub mod time;
 pub use description::{
     ApplicationDescription, DescribePart, Metric, SystemDescription, VariableType, VariableValue,
 };
+pub use device::{DeviceRow, DeviceState};
 pub use event::{Event, EventData, Origin};
 pub use hello::Hello;
 pub use id::{AccountId, DeviceId, EventId, KeyHash, LinkId, ProductId, RequestId};
