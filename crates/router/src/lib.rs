@@ -1,1 +1,17 @@
-//! router
+//! What messages mean: one shard of devices as a state machine.
+//!
+//! A [`Shard`] takes an [`Input`] and the time, and gives [`Effect`]s. It owns no socket, clock,
+//! thread, database or source of randomness, and knows no CoAP. It never lets an acknowledgement or
+//! a reply go before what it vouches for is durable.
+//!
+//! Contract: after every [`Shard::handle`] and [`Shard::handle_timeout`] carry out
+//! [`Shard::poll_effect`] until it gives nothing; call `handle_timeout` not later than
+//! [`Shard::next_timeout`]. Answer [`Effect::Load`] at once, before the next link event.
+
+mod api;
+mod counters;
+mod shard;
+
+pub use api::{ClaimOutcome, Effect, Input, Pause, Reply, Request, Restored, ShardConfig};
+pub use counters::Counters;
+pub use shard::Shard;
