@@ -1,1 +1,31 @@
-//! store
+//! What is kept: one data folder with a journal and the tables it is folded into.
+//!
+//! Everything a device was told is in the [`journal`] first: one append and one fdatasync for many
+//! entries. A background thread folds the journal into SQLite tables, exactly once. Plain records
+//! (accounts, tokens, devices, …) are written to the tables directly, through one trait for each
+//! thing. SQL is nowhere else. Begin with [`Store`] and [`journal::Journal`].
+
+pub mod journal;
+
+mod accounts;
+mod claims;
+mod devices;
+mod error;
+mod ledger;
+mod products;
+mod recovery;
+mod settings;
+mod store;
+mod tokens;
+
+pub use accounts::{Account, Accounts};
+pub use claims::{CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, Claims, Redeemed};
+pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vitals};
+pub use error::{AppendError, OpenError, StoreError};
+pub use journal::Journal;
+pub use ledger::{AccountHour, DeviceHour, Hour, Ledger, Sum};
+pub use products::{Product, Products};
+pub use recovery::{Missed, Recovery, Registered, Replay, StoredSession};
+pub use settings::Settings;
+pub use store::Store;
+pub use tokens::{RefreshToken, Token, TokenHash, Tokens};

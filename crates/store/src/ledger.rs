@@ -1,0 +1,105 @@
+//! The ledger: sums of what was counted, by account, product, device, kind and UTC hour.
+//!
+//! Folded from the journal's charges; what was committed within the last second or so may be missing
+//! until [`crate::Store::settle`].
+
+use async_trait::async_trait;
+use model::journal::OperationKind;
+use model::{AccountId, DeviceId, ProductId, Timestamp};
+
+use crate::StoreError;
+
+/// A UTC hour: whole hours since 1970.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Hour(pub i64);
+
+impl Hour {
+    /// The hour this moment lies in.
+    pub fn of(at: Timestamp) -> Self {
+        Self(at.0.div_euclid(3_600_000))
+    }
+
+    /// Its first moment.
+    pub fn start(self) -> Timestamp {
+        Timestamp(self.0.saturating_mul(3_600_000))
+    }
+}
+
+/// What was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sum {
+    /// Messages, whatever they cost.
+    pub messages: u64,
+    /// Data Operations.
+    pub operations: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+}
+
+impl Sum {
+    /// Adds another sum.
+    pub fn add(&mut self, other: Self) {
+        self.messages = self.messages.saturating_add(other.messages);
+        self.operations = self.operations.saturating_add(other.operations);
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
+/// The sum of one account, product and kind in one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AccountHour {
+    /// Which hour.
+    pub hour: Hour,
+    /// Which product; absent: devices outside of products.
+    pub product: Option<ProductId>,
+    /// What was counted.
+    pub kind: OperationKind,
+    /// How much.
+    pub sum: Sum,
+}
+
+/// The sum of one device and kind in one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceHour {
+    /// Which device.
+    pub device: DeviceId,
+    /// Which hour.
+    pub hour: Hour,
+    /// The product it was in.
+    pub product: Option<ProductId>,
+    /// What was counted.
+    pub kind: OperationKind,
+    /// How much.
+    pub sum: Sum,
+}
+
+/// The ledger, to read. Ranges are half open: from the first hour up to, not including, the second.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// The total of an account.
+    async fn total(&self, account: AccountId, from: Hour, to: Hour) -> Result<Sum, StoreError>;
+    /// The totals of all accounts that have any.
+    async fn totals(&self, from: Hour, to: Hour) -> Result<Vec<(AccountId, Sum)>, StoreError>;
+    /// The sums of an account, by hour, product and kind.
+    async fn account_hours(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<AccountHour>, StoreError>;
+    /// The sums of an account's devices, by hour, device, product and kind.
+    async fn device_hours(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<DeviceHour>, StoreError>;
+    /// The sums of one device, by hour, product and kind.
+    async fn hours_of_device(
+        &self,
+        account: AccountId,
+        device: DeviceId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<DeviceHour>, StoreError>;
+}
