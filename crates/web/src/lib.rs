@@ -1,1 +1,21 @@
-//! web
+//! Everything that speaks HTTP: sign-in, devices, functions, variables, publishing, event streams,
+//! health and metrics, in the words that existing clients use.
+//!
+//! It holds no rule of the cloud: it turns requests into calls of [`node::Handle`] and the store, and
+//! their refusals into statuses ([`error`] is the one table that knows both). Begin with [`router`]
+//! and [`State`].
+
+mod api;
+mod caller;
+pub mod error;
+mod fields;
+pub mod password;
+mod serve;
+mod sse;
+mod state;
+mod token;
+
+pub use api::router;
+pub use serve::{HttpServer, serve};
+pub use state::{RenderMetrics, State};
+pub use token::{TokenLife, TokenRequest, issue};

@@ -1,0 +1,231 @@
+//! `/v1/devices`: list, look, claim, rename, note, signal, ping, unclaim.
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use model::{ApplicationDescription, DeviceId, DeviceState};
+use serde_json::{Map, Value, json};
+use store::Device;
+
+use crate::caller::{Caller, OwnedDevice};
+use crate::error::ApiError;
+use crate::state::{State, utc_now};
+
+/// Longest device name and notes, in bytes.
+const NAME_BYTES_MAX: usize = 128;
+const NOTES_BYTES_MAX: usize = 4096;
+
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let devices = state.store.devices().list(caller.actor.account).await?;
+    let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
+    let states = state.handle.states(&ids).await;
+    let live: std::collections::BTreeMap<DeviceId, DeviceState> =
+        states.into_iter().map(|live| (live.device, live)).collect();
+    let mut shown: Vec<_> =
+        devices.iter().map(|device| (handshake_at(device, live.get(&device.id)), device)).collect();
+    shown.sort_by(|a, b| b.0.cmp(&a.0));
+    let objects = shown.iter().map(|(_, device)| object(device, live.get(&device.id), None));
+    Ok(Json(objects.collect()))
+}
+
+pub(crate) async fn show(
+    Shared(state): Shared<State>,
+    Path(device): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let device = caller.actor.device(&state, &device).await?;
+    Ok(Json(full_object(&state, &device.0).await?))
+}
+
+async fn full_object(state: &State, device: &Device) -> Result<Value, ApiError> {
+    let live = state_of(state, device.id).await;
+    let in_safe_mode = live.as_ref().is_some_and(|live| live.safe_mode);
+    let stored = state.store.devices().application(device.id).await?;
+    let described = stored.filter(|_| !in_safe_mode);
+    let mut shown = object(device, live.as_ref(), described.as_ref());
+    if let (Value::Object(fields), Some((system, _))) =
+        (&mut shown, state.store.devices().system(device.id).await?)
+    {
+        fields.insert("imei".into(), json!(system.imei));
+        fields.insert("iccid".into(), json!(system.iccid));
+        fields.insert("last_iccid".into(), json!(system.iccid));
+    }
+    Ok(shown)
+}
+
+/// `{id}` claims a device that nobody owns.
+pub(crate) async fn claim(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let text = caller.fields.required("id")?;
+    let unknown = || ApiError::errors(StatusCode::NOT_FOUND, "device does not exist");
+    let id: DeviceId = text.parse().map_err(|_| unknown())?;
+    let device = state.store.devices().get(id).await?.ok_or_else(unknown)?;
+    let account = caller.actor.account;
+    match device.account {
+        Some(owner) if owner != account => {
+            let text =
+                "That belongs to someone else. To request a transfer, ask its owner to unclaim it";
+            return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
+        }
+        Some(_) => {}
+        None => {
+            state.store.devices().set_owner(id, Some(account), utc_now()).await?;
+            state.handle.device_changed(id).await?;
+        }
+    }
+    let online = state_of(&state, id).await.is_some_and(|live| live.online);
+    Ok(Json(json!({
+        "user_id": account.to_string(),
+        "id": id.to_string(),
+        "connected": online,
+        "ok": true,
+    })))
+}
+
+pub(crate) async fn unclaim(
+    Shared(state): Shared<State>,
+    Path(device): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let device = caller.actor.device(&state, &device).await?;
+    state.store.devices().set_owner(device.id(), None, utc_now()).await?;
+    state.handle.device_changed(device.id()).await?;
+    Ok(Json(json!({"ok": true})))
+}
+
+/// One of `name`, `notes` and `signal`.
+pub(crate) async fn change(
+    Shared(state): Shared<State>,
+    Path(device): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let device = caller.actor.device(&state, &device).await?;
+    if caller.fields.has("name") {
+        return rename(&state, &device, &caller).await;
+    }
+    if caller.fields.has("notes") {
+        return set_notes(&state, &device, &caller).await;
+    }
+    if let Some(signal) = caller.fields.text("signal") {
+        let on = matches!(signal.as_str(), "1" | "true");
+        state.handle.signal(device.id(), on).await?;
+        let id = device.id().to_string();
+        return Ok(Json(json!({"id": id, "connected": true, "signaling": on})));
+    }
+    Err(ApiError::bad_request("Nothing to change: send name, notes or signal"))
+}
+
+async fn rename(
+    state: &State,
+    device: &OwnedDevice,
+    caller: &Caller,
+) -> Result<Json<Value>, ApiError> {
+    let name = caller.fields.text("name").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        return Err(ApiError::bad_request("A device name has 1 to 128 bytes of text"));
+    }
+    if name.parse::<DeviceId>().is_ok() {
+        return Err(ApiError::bad_request("A device name must not look like a device id"));
+    }
+    state.store.devices().rename(device.id(), Some(name)).await?;
+    state.handle.device_changed(device.id()).await?;
+    let (id, at) = (device.id().to_string(), utc_now().to_string());
+    Ok(Json(json!({"id": id, "name": name, "updated_at": at})))
+}
+
+async fn set_notes(
+    state: &State,
+    device: &OwnedDevice,
+    caller: &Caller,
+) -> Result<Json<Value>, ApiError> {
+    let notes = caller.fields.text("notes").unwrap_or_default();
+    if notes.len() > NOTES_BYTES_MAX {
+        return Err(ApiError::bad_request("Notes have at most 4096 bytes"));
+    }
+    state.store.devices().set_notes(device.id(), Some(&notes)).await?;
+    let (id, at) = (device.id().to_string(), utc_now().to_string());
+    Ok(Json(json!({"id": id, "notes": notes, "updated_at": at})))
+}
+
+pub(crate) async fn ping(
+    Shared(state): Shared<State>,
+    Path(device): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let device = caller.actor.device(&state, &device).await?;
+    let online = state.handle.ping(device.id()).await?;
+    Ok(Json(json!({"online": online, "ok": true})))
+}
+
+/// How one device is at this moment.
+pub(crate) async fn state_of(state: &State, id: DeviceId) -> Option<DeviceState> {
+    state.handle.states(&[id]).await.into_iter().next()
+}
+
+fn handshake_at(device: &Device, live: Option<&DeviceState>) -> Option<model::Timestamp> {
+    live.and_then(|live| live.last_handshake_at).or(device.last_handshake_at)
+}
+
+/// The device object of the API; functions and variables are null in lists and when never described.
+fn object(
+    device: &Device,
+    live: Option<&DeviceState>,
+    description: Option<&ApplicationDescription>,
+) -> Value {
+    let online = live.is_some_and(|live| live.online);
+    let platform =
+        live.and_then(|live| live.platform).map(|platform| platform.0).or(device.platform);
+    let product = device.product.map(|product| product.0).or(platform.map(u32::from));
+    let last_heard = live.and_then(|live| live.last_heard).or(device.last_heard);
+    let address = live.and_then(|live| live.peer).or(device.peer).map(|peer| peer.ip().to_string());
+    json!({
+        "id": device.id.to_string(),
+        "name": device.name,
+        "last_app": null,
+        "last_ip_address": address,
+        "last_heard": last_heard.map(|at| at.to_string()),
+        "last_handshake_at": handshake_at(device, live).map(|at| at.to_string()),
+        "product_id": product.unwrap_or(0),
+        "online": online,
+        "connected": online,
+        "platform_id": platform.unwrap_or(0),
+        "cellular": platform.is_some_and(|number| model::Platform(number).is_cellular()),
+        "notes": device.notes,
+        "functions": description.map(|description| &description.functions),
+        "variables": description.map(variables),
+        "status": "normal",
+        "firmware_version": live.and_then(|live| live.firmware_version),
+        "system_firmware_version": live.and_then(|live| live.system_version).map(release_text),
+        "firmware_updates_enabled": live.and_then(|live| live.updates_enabled).unwrap_or(true),
+        "firmware_updates_forced": live.and_then(|live| live.updates_forced).unwrap_or(false),
+        "safe_mode": live.is_some_and(|live| live.safe_mode),
+    })
+}
+
+fn variables(description: &ApplicationDescription) -> Map<String, Value> {
+    let pairs = description.variables.iter();
+    pairs.map(|(name, kind)| (name.to_string(), json!(kind.as_str()))).collect()
+}
+
+/// The Device OS release of a system module version: 6200 is 6.2. The last digits count release
+/// candidates as well, so they tell no patch release.
+fn release_text(version: u16) -> String {
+    format!("{}.{}", version / 1000, version / 100 % 10)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn module_versions_tell_the_release() {
+        assert_eq!(release_text(6200), "6.2");
+        assert_eq!(release_text(1512), "1.5");
+    }
+}

@@ -1,0 +1,86 @@
+//! Publishing, and the event streams.
+
+use axum::Json;
+use axum::extract::{Path, RawPathParams, State as Shared};
+use axum::http::StatusCode;
+use axum::response::Response;
+use model::limits::{EVENT_DATA_BYTES_MAX_BLOCKWISE, EVENT_TTL_S_DEFAULT};
+use model::{DeviceId, EventData, EventId, EventName};
+use node::StreamFilter;
+use serde_json::{Value, json};
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::sse;
+use crate::state::State;
+
+/// Public events do not exist: whatever `private` says, the event is the account's own.
+pub(crate) async fn publish(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let name = caller.fields.required("name")?;
+    let name = EventName::parse(name.as_bytes())
+        .map_err(|why| ApiError::bad_request(&format!("name: {why}")))?;
+    if name.is_internal() {
+        let text = "Event names that begin with spark or particle are reserved";
+        return Err(ApiError::bad_request(text));
+    }
+    let data = caller.fields.text("data").filter(|data| !data.is_empty());
+    if data.as_ref().is_some_and(|data| data.len() > EVENT_DATA_BYTES_MAX_BLOCKWISE) {
+        let text = format!("data has at most {EVENT_DATA_BYTES_MAX_BLOCKWISE} bytes");
+        return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, &text));
+    }
+    let data = data.map(|text| EventData { format: 0, bytes: text.into_bytes().into() });
+    let ttl = caller.fields.number("ttl")?.unwrap_or(u64::from(EVENT_TTL_S_DEFAULT));
+    let ttl = u32::try_from(ttl).unwrap_or(u32::MAX);
+    state.handle.publish(caller.actor.account, name, data, ttl).await?;
+    Ok(Json(json!({"ok": true})))
+}
+
+/// All events of the caller, or those whose names begin with the tail of the path.
+pub(crate) async fn stream_account(
+    Shared(state): Shared<State>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    open(&state, &caller, None, prefix(&path)).await
+}
+
+/// Events of one device.
+pub(crate) async fn stream_device(
+    Shared(state): Shared<State>,
+    Path(parameters): Path<Vec<(String, String)>>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let named = parameters.iter().find(|(key, _)| key == "device").map(|(_, value)| value.as_str());
+    let device = caller.actor.device(&state, named.unwrap_or_default()).await?;
+    open(&state, &caller, Some(device.id()), prefix(&path)).await
+}
+
+async fn open(
+    state: &State,
+    caller: &Caller,
+    device: Option<DeviceId>,
+    prefix: String,
+) -> Result<Response, ApiError> {
+    let account = caller.actor.account;
+    let filter = StreamFilter { account, device, product: None, prefix };
+    sse::open(state, filter, resume_point(caller)).await
+}
+
+fn prefix(path: &RawPathParams) -> String {
+    path.iter()
+        .find(|(key, _)| *key == "prefix")
+        .map(|(_, value)| value.to_owned())
+        .unwrap_or_default()
+}
+
+/// Present if the client asks for ids: by the header, or by a query field that browsers' sources can
+/// send. An empty or foreign value asks for ids but replays nothing.
+fn resume_point(caller: &Caller) -> Option<Option<EventId>> {
+    let header = caller.headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let text = header.map(str::to_owned).or_else(|| caller.query.text("last_event_id"))?;
+    Some(text.trim().parse().ok().map(EventId))
+}

@@ -1,0 +1,97 @@
+//! The routes, one file for each resource.
+
+mod calls;
+mod claims;
+mod devices;
+mod events;
+mod oauth;
+mod provisioning;
+mod server;
+mod tokens;
+mod user;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::routing::{get, post, put};
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::error::ApiError;
+use crate::state::State;
+
+/// Largest request body, in bytes: the largest event with its escapes.
+const BODY_BYTES_MAX: usize = 256 * 1024;
+
+/// Every route of the API.
+pub fn router(state: State) -> Router {
+    Router::new()
+        .merge(sign_in())
+        .merge(devices_and_calls())
+        .merge(event_streams())
+        .route("/health", get(server::health))
+        .route("/metrics", get(server::metrics))
+        .fallback(unknown_route)
+        .method_not_allowed_fallback(unknown_method)
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(cors())
+        .with_state(state)
+}
+
+fn sign_in() -> Router<State> {
+    Router::new()
+        .route("/oauth/token", post(oauth::token))
+        .route("/v1/access_tokens", get(tokens::list).delete(tokens::delete_all))
+        .route("/v1/access_tokens/current", get(tokens::current).delete(tokens::delete_current))
+        .route("/v1/access_tokens/{token}", axum::routing::delete(tokens::delete))
+        .route("/v1/user", get(user::show))
+        .route("/v1/user/identify", get(user::identify))
+}
+
+fn devices_and_calls() -> Router<State> {
+    Router::new()
+        .route("/v1/devices", get(devices::list).post(devices::claim))
+        .route(
+            "/v1/devices/{device}",
+            get(devices::show).put(devices::change).delete(devices::unclaim),
+        )
+        .route("/v1/devices/{device}/ping", put(devices::ping))
+        .route("/v1/devices/{device}/{name}", get(calls::variable).post(calls::function))
+        .route("/v1/device_claims", post(claims::create))
+        .route("/v1/provisioning/{device}", post(provisioning::provision))
+}
+
+fn event_streams() -> Router<State> {
+    Router::new()
+        .route("/v1/devices/events", get(events::stream_account).post(events::publish))
+        .route("/v1/devices/events/", get(events::stream_account))
+        .route("/v1/devices/events/{*prefix}", get(events::stream_account))
+        .route("/v1/events", get(events::stream_account).post(events::publish))
+        .route("/v1/events/", get(events::stream_account))
+        .route("/v1/events/{*prefix}", get(events::stream_account))
+        .route("/v1/devices/{device}/events", get(events::stream_device))
+        .route("/v1/devices/{device}/events/", get(events::stream_device))
+        .route("/v1/devices/{device}/events/{*prefix}", get(events::stream_device))
+}
+
+async fn unknown_route() -> ApiError {
+    ApiError::new(StatusCode::NOT_FOUND, "Not found: this server has no such route")
+}
+
+async fn unknown_method() -> ApiError {
+    ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "This route has no such method")
+}
+
+/// Browsers may call the API from pages of any origin: a token, not a cookie, is what it asks for.
+fn cors() -> CorsLayer {
+    let methods =
+        [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+    let headers = [
+        header::AUTHORIZATION,
+        header::CONTENT_TYPE,
+        header::ACCEPT,
+        HeaderName::from_static("x-particle-tool"),
+        HeaderName::from_static("x-particle-project"),
+        HeaderName::from_static("last-event-id"),
+    ];
+    CorsLayer::new().allow_origin(Any).allow_methods(methods).allow_headers(headers)
+}

@@ -1,0 +1,153 @@
+//! `POST /oauth/token`: passwords and refresh tokens become access tokens.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use model::Timestamp;
+use serde_json::json;
+use store::TokenHash;
+
+use crate::caller::Anonymous;
+use crate::error::ApiError;
+use crate::password::PASSWORD_BYTES_MAX;
+use crate::state::{State, utc_now};
+use crate::token::{LIFE_S_DEFAULT, TokenLife, TokenRequest, issue};
+
+/// Longest life that a caller may ask for: 10 years.
+const LIFE_S_MAX: u64 = 315_360_000;
+
+/// A Bearer header is ignored here: clients send stale ones.
+pub(crate) async fn token(
+    Shared(state): Shared<State>,
+    request: Anonymous,
+) -> Result<Response, ApiError> {
+    let granted = match request.fields.text("grant_type").as_deref() {
+        Some("password") => by_password(&state, &request).await?,
+        Some("refresh_token") => by_refresh(&state, &request).await?,
+        Some(other) => {
+            let text = format!("grant_type {other} is not offered by this server");
+            return Err(ApiError::oauth(StatusCode::BAD_REQUEST, "unsupported_grant_type", &text));
+        }
+        None => {
+            let text = "grant_type is required";
+            return Err(ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_request", text));
+        }
+    };
+    answer(&state, granted).await
+}
+
+async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
+    let username = request.fields.text("username").unwrap_or_default();
+    let password = request.fields.text("password").unwrap_or_default();
+    if password.len() > PASSWORD_BYTES_MAX {
+        return Err(invalid_grant());
+    }
+    let account = state.store.accounts().by_email(&username).await?;
+    let stored = account.as_ref().map(|account| account.password_hash.clone());
+    let right = state.passwords.verify(password, stored).await;
+    let Some(account) = account.filter(|_| right) else {
+        tracing::info!("a sign-in was refused");
+        return Err(invalid_grant());
+    };
+    Ok(TokenRequest { account: account.id, client: client(request), life: life(request)? })
+}
+
+async fn by_refresh(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
+    let text = request.fields.text("refresh_token").unwrap_or_default();
+    let redeemed = state.store.tokens().redeem_refresh(TokenHash::of(&text), utc_now()).await?;
+    let (refresh, _) = redeemed.ok_or_else(invalid_grant)?;
+    Ok(TokenRequest { account: refresh.account, client: refresh.client, life: life(request)? })
+}
+
+async fn answer(state: &State, granted: TokenRequest) -> Result<Response, ApiError> {
+    let expires_in = granted.life.seconds();
+    let (access, refresh) = issue(&state.store, granted, utc_now()).await?;
+    let no_store: [(HeaderName, HeaderValue); 1] =
+        [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
+    let body = json!({
+        "token_type": "bearer",
+        "access_token": access,
+        "expires_in": expires_in,
+        "refresh_token": refresh,
+    });
+    Ok((no_store, Json(body)).into_response())
+}
+
+fn invalid_grant() -> ApiError {
+    ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_grant", "User credentials are invalid")
+}
+
+/// The client's id is kept for lists; public clients prove nothing by it.
+fn client(request: &Anonymous) -> String {
+    let named = request.basic().map(|(id, _)| id).or_else(|| request.fields.text("client_id"));
+    named.unwrap_or_default().chars().take(64).collect()
+}
+
+/// `expires_in` in seconds (0: for ever) or `expires_at` as a date or time.
+fn life(request: &Anonymous) -> Result<TokenLife, ApiError> {
+    if let Some(seconds) = request.fields.number("expires_in")? {
+        return Ok(match seconds {
+            0 => TokenLife::Endless,
+            seconds => TokenLife::Seconds(seconds.min(LIFE_S_MAX)),
+        });
+    }
+    let Some(text) = request.fields.text("expires_at") else {
+        return Ok(TokenLife::Seconds(LIFE_S_DEFAULT));
+    };
+    let end = parse_time(&text).ok_or_else(|| {
+        ApiError::bad_request("expires_at must be YYYY-MM-DD or an ISO 8601 time")
+    })?;
+    let seconds = u64::try_from((end.0 - utc_now().0) / 1000).unwrap_or(0);
+    match seconds {
+        0 => Err(ApiError::bad_request("expires_at lies in the past")),
+        seconds => Ok(TokenLife::Seconds(seconds.min(LIFE_S_MAX))),
+    }
+}
+
+/// `2026-01-31`, `2026-01-31T12:34:56Z` or with milliseconds, in UTC.
+fn parse_time(text: &str) -> Option<Timestamp> {
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
+    let mut date = date.split('-').map(str::parse::<i64>);
+    let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
+    let time = time.strip_suffix('Z').unwrap_or(time);
+    let mut time = time.split(':').map(str::parse::<f64>);
+    let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
+    let in_range = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0.0..24.0).contains(&hour)
+        && (0.0..60.0).contains(&minute)
+        && (0.0..61.0).contains(&second);
+    let days = days_from_civil(year, month, day);
+    in_range.then(|| {
+        let seconds = hour * 3600.0 + minute * 60.0 + second;
+        Timestamp(days * 86_400_000 + (seconds * 1000.0) as i64)
+    })
+}
+
+/// Days since 1970-01-01: the inverse of [`model::time::civil_from_days`].
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_and_times_are_read_as_utc() {
+        for text in ["1970-01-01", "2000-02-29", "2026-01-31"] {
+            let time = parse_time(text).expect("a date");
+            assert_eq!(time.to_string(), format!("{text}T00:00:00.000Z"));
+        }
+        let time = parse_time("2026-01-31T12:34:56.789Z").expect("a time");
+        assert_eq!(time.to_string(), "2026-01-31T12:34:56.789Z");
+        assert_eq!(parse_time("tomorrow"), None);
+        assert_eq!(parse_time("2026-13-01"), None);
+    }
+}

@@ -1,0 +1,92 @@
+//! `POST /v1/provisioning/:id`: a public key for a device (`decisions.md`, Identity and keys).
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use model::{AccountId, DeviceId, KeyHash, ProductId};
+use secure::keys::PublicKey;
+use serde_json::{Value, json};
+use store::{Device, DeviceKey, NewDevice};
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::state::{State, utc_now};
+
+pub(crate) async fn provision(
+    Shared(state): Shared<State>,
+    Path(device): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let id: DeviceId = device
+        .parse()
+        .map_err(|_| ApiError::errors(StatusCode::BAD_REQUEST, "A device id is 24 hex digits"))?;
+    let key = parse_key(&caller.fields.required("publicKey")?)?;
+    let product = caller.fields.number("product_id")?.and_then(|id| u32::try_from(id).ok());
+    let account = caller.actor.account;
+    match state.store.devices().get(id).await? {
+        None => create(&state, id, account, product, &key).await?,
+        Some(device) if device.account == Some(account) => replace(&state, id, &key).await?,
+        Some(device) => claim(&state, &device, account, &key).await?,
+    }
+    state.handle.device_changed(id).await?;
+    Ok(Json(json!({"ok": true, "id": id.to_string()})))
+}
+
+fn parse_key(text: &str) -> Result<DeviceKey, ApiError> {
+    let key = PublicKey::parse(text.as_bytes()).map_err(|why| {
+        let text = format!("publicKey must be a public key in PEM (P-256 or RSA): {why}");
+        ApiError::errors(StatusCode::BAD_REQUEST, &text)
+    })?;
+    Ok(DeviceKey { hash: KeyHash(key.hash()), spki: key.spki().to_vec() })
+}
+
+async fn create(
+    state: &State,
+    id: DeviceId,
+    account: AccountId,
+    product: Option<u32>,
+    key: &DeviceKey,
+) -> Result<(), ApiError> {
+    warn_if_shared(state, id, key).await?;
+    let device = NewDevice {
+        id,
+        account: Some(account),
+        product: product.map(ProductId),
+        name: None,
+        platform: None,
+        key: Some(key.clone()),
+        first_use: false,
+    };
+    state.store.devices().insert(&device, utc_now()).await?;
+    Ok(())
+}
+
+async fn replace(state: &State, id: DeviceId, key: &DeviceKey) -> Result<(), ApiError> {
+    warn_if_shared(state, id, key).await?;
+    state.store.devices().set_key(id, key, utc_now()).await?;
+    Ok(())
+}
+
+/// A device that nobody owns is claimed by sending the key it has; any other key would let anybody
+/// take over an imported device.
+async fn claim(
+    state: &State,
+    device: &Device,
+    account: AccountId,
+    key: &DeviceKey,
+) -> Result<(), ApiError> {
+    if device.account.is_some() || device.key != Some(key.hash) {
+        let text = "That device belongs to someone else or has another key";
+        return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
+    }
+    state.store.devices().set_owner(device.id, Some(account), utc_now()).await?;
+    Ok(())
+}
+
+async fn warn_if_shared(state: &State, id: DeviceId, key: &DeviceKey) -> Result<(), ApiError> {
+    let others = state.store.devices().by_key(key.hash).await?;
+    if others.iter().any(|other| *other != id) {
+        tracing::warn!(key = %key.hash, "a key was registered for one more device");
+    }
+    Ok(())
+}

@@ -1,0 +1,68 @@
+//! `/v1/access_tokens`: look at tokens and revoke them.
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use store::TokenHash;
+
+use crate::caller::{Anonymous, Caller};
+use crate::error::ApiError;
+use crate::state::State;
+
+pub(crate) async fn current(caller: Caller) -> Json<Value> {
+    let token = caller.actor.token;
+    Json(json!({
+        "expires_at": token.expires_at.map(|end| end.to_string()),
+        "client_id": token.client,
+        "scopes": token.scopes,
+        "orgs": [],
+    }))
+}
+
+pub(crate) async fn delete_current(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    state.store.tokens().delete(caller.actor.token.hash).await?;
+    Ok(Json(json!({"ok": true})))
+}
+
+/// Tokens are known by their hash alone: only their first characters can be shown.
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let tokens = state.store.tokens().list(caller.actor.account).await?;
+    let shown = tokens.iter().map(|token| {
+        json!({
+            "token": format!("{}…", token.prefix),
+            "expires_at": token.expires_at.map(|end| end.to_string()),
+            "client": token.client,
+        })
+    });
+    Ok(Json(shown.collect()))
+}
+
+pub(crate) async fn delete_all(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    state.store.tokens().delete_all(caller.actor.account, None).await?;
+    Ok(Json(json!({"ok": true})))
+}
+
+/// The token in the path is the proof: clients send no other. A credential that is there must be valid.
+pub(crate) async fn delete(
+    Shared(state): Shared<State>,
+    Path(token): Path<String>,
+    request: Anonymous,
+) -> Result<Json<Value>, ApiError> {
+    if request.has_authorization() && request.basic().is_none() {
+        request.identify(&state).await?;
+    }
+    if !state.store.tokens().delete(TokenHash::of(&token)).await? {
+        return Err(ApiError::new(StatusCode::NOT_FOUND, "No such token"));
+    }
+    Ok(Json(json!({"ok": true})))
+}

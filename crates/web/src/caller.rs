@@ -1,0 +1,142 @@
+//! Who asks, for what: a request's fields and the account behind its token.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header, request::Parts};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use model::{AccountId, DeviceId};
+use store::{Device, Token, TokenHash};
+
+use crate::error::ApiError;
+use crate::fields::Fields;
+use crate::state::{State, utc_now};
+
+/// A request before anybody looked at its token.
+#[derive(Debug)]
+pub(crate) struct Anonymous {
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Fields,
+    pub(crate) fields: Fields,
+}
+
+/// A request with a valid token.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) actor: Actor,
+    pub(crate) headers: HeaderMap,
+    pub(crate) query: Fields,
+    pub(crate) fields: Fields,
+}
+
+/// On whose behalf a request acts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Actor {
+    pub(crate) account: AccountId,
+    pub(crate) token: Token,
+}
+
+/// A device that belongs to the actor; the only kind that calls accept.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct OwnedDevice(pub(crate) Device);
+
+impl OwnedDevice {
+    pub(crate) fn id(&self) -> DeviceId {
+        self.0.id
+    }
+}
+
+impl Actor {
+    /// The actor's device with this id (24 hex digits, any case) or name.
+    pub(crate) async fn device(&self, state: &State, text: &str) -> Result<OwnedDevice, ApiError> {
+        let devices = state.store.devices();
+        let found = match text.parse::<DeviceId>() {
+            Ok(id) => devices.get(id).await?,
+            Err(_) => devices.by_name(self.account, text).await?,
+        };
+        found
+            .filter(|device| device.account == Some(self.account))
+            .map(OwnedDevice)
+            .ok_or_else(ApiError::unknown_device)
+    }
+}
+
+impl Anonymous {
+    /// The token, wherever the caller put it: header, query, form.
+    fn token(&self) -> Option<String> {
+        bearer(&self.headers)
+            .or_else(|| self.query.text("access_token"))
+            .or_else(|| self.fields.text("access_token"))
+            .filter(|token| !token.is_empty())
+    }
+
+    /// User and password of an `Authorization: Basic` header.
+    pub(crate) fn basic(&self) -> Option<(String, String)> {
+        let text = authorization(&self.headers)?;
+        let encoded = strip_scheme(text, "basic")?;
+        let decoded = String::from_utf8(BASE64.decode(encoded).ok()?).ok()?;
+        let (user, password) = decoded.split_once(':')?;
+        Some((user.to_owned(), password.to_owned()))
+    }
+
+    /// Whether the request carries any credential in its header.
+    pub(crate) fn has_authorization(&self) -> bool {
+        self.headers.contains_key(header::AUTHORIZATION)
+    }
+
+    /// Looks the token up.
+    pub(crate) async fn identify(&self, state: &State) -> Result<Actor, ApiError> {
+        let token = self.token().ok_or_else(ApiError::no_token)?;
+        let found = state.store.tokens().find(TokenHash::of(&token)).await?;
+        let token = found.ok_or_else(ApiError::invalid_token)?;
+        if token.expires_at.is_some_and(|end| end <= utc_now()) {
+            return Err(ApiError::expired_token());
+        }
+        Ok(Actor { account: token.account, token })
+    }
+}
+
+fn authorization(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::AUTHORIZATION)?.to_str().ok()
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    strip_scheme(authorization(headers)?, "bearer").map(str::to_owned)
+}
+
+fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+    let (found, rest) = text.split_once(' ')?;
+    found.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+impl FromRequest<State> for Anonymous {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let query = Fields::from_form(parts.uri.query().unwrap_or_default().as_bytes())?;
+        let content_type = content_type(&parts);
+        let headers = parts.headers.clone();
+        let body = Bytes::from_request(Request::from_parts(parts, body), state)
+            .await
+            .map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
+        let fields = Fields::from_body(&content_type, &body)?;
+        Ok(Self { headers, query, fields })
+    }
+}
+
+impl FromRequest<State> for Caller {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let anonymous = Anonymous::from_request(request, state).await?;
+        let actor = anonymous.identify(state).await?;
+        let Anonymous { headers, query, fields } = anonymous;
+        Ok(Self { actor, headers, query, fields })
+    }
+}
+
+fn content_type(parts: &Parts) -> String {
+    let value = parts.headers.get(header::CONTENT_TYPE);
+    value.and_then(|value| value.to_str().ok()).unwrap_or_default().trim().to_ascii_lowercase()
+}

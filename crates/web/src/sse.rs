@@ -1,0 +1,211 @@
+//! Server-Sent Events as existing clients parse them (`api/endpoints.md` §6.2): `event:` first, one
+//! `data:` line, one space after each colon, a whole event in one write.
+
+use std::borrow::Cow;
+use std::convert::Infallible;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use futures_util::stream;
+use model::event::Origin;
+use model::{Event, EventData, EventId};
+use node::{EventStream, StreamBound, StreamFilter, StreamItem};
+use store::Missed;
+
+use crate::error::ApiError;
+use crate::state::{State, utc_now};
+
+/// Silence after which a line is sent: clients give up after 15 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(9);
+/// Events replayed at most.
+const REPLAY_MAX: usize = 10_000;
+/// Content formats that are text (`messages.md` §2.3).
+const TEXT_FORMATS: [u16; 4] = [0, 40, 41, 50];
+
+/// Opens a stream. `resume` is present if the client asked for ids, with the last one it saw.
+pub(crate) async fn open(
+    state: &State,
+    filter: StreamFilter,
+    resume: Option<Option<EventId>>,
+) -> Result<Response, ApiError> {
+    // Joined before the replay is read, so that nothing falls between the two.
+    let live = state.handle.streams().subscribe(filter.clone(), StreamBound::default());
+    let mut head = b":ok\n\n".to_vec();
+    let mut replayed = EventId(0);
+    if let Some(Some(after)) = resume {
+        replayed = replay(state, &filter, after, &mut head).await?;
+    }
+    let writer = Writer { live, with_ids: resume.is_some(), replayed, head: Some(head.into()) };
+    let mut response = Response::new(Body::from_stream(stream::unfold(writer, Writer::step)));
+    let headers = response.headers_mut();
+    let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
+    headers.insert(header::CONTENT_TYPE, kind);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    Ok(response)
+}
+
+/// Writes what the client missed; gives the id up to which live events are known already.
+async fn replay(
+    state: &State,
+    filter: &StreamFilter,
+    after: EventId,
+    out: &mut Vec<u8>,
+) -> Result<EventId, ApiError> {
+    let replay = state.store.replay(filter.account, after, utc_now(), REPLAY_MAX).await?;
+    match replay.missed {
+        Missed::Nothing => {}
+        Missed::Unknown => {
+            out.extend_from_slice(b":missed events older than the replay window\n\n")
+        }
+    }
+    for event in replay.events.iter().filter(|event| filter.matches(event)) {
+        write_event(out, event, true);
+    }
+    Ok(replay.upto)
+}
+
+/// One open stream.
+struct Writer {
+    live: EventStream,
+    with_ids: bool,
+    /// Events up to this id were replayed.
+    replayed: EventId,
+    /// Sent first.
+    head: Option<Bytes>,
+}
+
+impl Writer {
+    async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        if let Some(head) = self.head.take() {
+            return Some((Ok(head), self));
+        }
+        loop {
+            let Ok(item) = tokio::time::timeout(KEEP_ALIVE, self.live.next()).await else {
+                return Some((Ok(Bytes::from_static(b"\n")), self));
+            };
+            let text = match item {
+                StreamItem::Events(events) => self.write_all(&events),
+                StreamItem::Missed(count) => format!(":missed {count} events\n\n").into_bytes(),
+                StreamItem::Closed => return None,
+            };
+            if !text.is_empty() {
+                return Some((Ok(text.into()), self));
+            }
+        }
+    }
+
+    fn write_all(&self, events: &[Arc<Event>]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(events.len() * 256);
+        for event in events.iter().filter(|event| event.id > self.replayed) {
+            write_event(&mut out, event, self.with_ids);
+        }
+        out
+    }
+}
+
+fn write_event(out: &mut Vec<u8>, event: &Event, with_id: bool) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.name.as_str().as_bytes());
+    out.extend_from_slice(b"\ndata: {\"data\":");
+    match &event.data {
+        None => out.extend_from_slice(b"null"),
+        Some(data) => write_json_text(out, &text_of(data)),
+    }
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, ",\"ttl\":{},\"published_at\":\"{}\",", event.ttl_s, event.published_at);
+    let _ = match event.origin {
+        Origin::Api => write!(out, "\"coreid\":\"api\"}}\n"),
+        Origin::Device(id) => write!(out, "\"coreid\":\"{id}\"}}\n"),
+        Origin::Internal => write!(out, "\"coreid\":\"particle-internal\"}}\n"),
+    };
+    if with_id {
+        let _ = write!(out, "id: {}\n", event.id);
+    }
+    out.push(b'\n');
+}
+
+fn write_json_text(out: &mut Vec<u8>, text: &str) {
+    let _ = serde_json::to_writer(out, text);
+}
+
+/// Data as people see it: text as it is, other formats as a data URL.
+fn text_of(data: &EventData) -> Cow<'_, str> {
+    if TEXT_FORMATS.contains(&data.format) {
+        return String::from_utf8_lossy(&data.bytes);
+    }
+    let kind = match data.format {
+        22 => "image/jpeg",
+        23 => "image/png",
+        60 => "application/cbor",
+        _ => "application/octet-stream",
+    };
+    Cow::Owned(format!("data:{kind};base64,{}", BASE64.encode(&data.bytes)))
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AccountId, DeviceId, EventName, Timestamp};
+
+    use super::*;
+
+    fn event(data: Option<EventData>) -> Event {
+        Event {
+            id: EventId(7),
+            account: AccountId(1),
+            origin: Origin::Device(DeviceId([0xab; 12])),
+            product: None,
+            name: EventName::parse(b"temp/out").expect("a name"),
+            data,
+            ttl_s: 60,
+            published_at: Timestamp(1_769_862_896_789),
+        }
+    }
+
+    fn written(event: &Event, with_id: bool) -> String {
+        let mut out = Vec::new();
+        write_event(&mut out, event, with_id);
+        String::from_utf8(out).expect("text")
+    }
+
+    #[test]
+    fn an_event_is_framed_as_old_clients_parse_it() {
+        let data = EventData { format: 0, bytes: (*b"a \"b\"\nc").into() };
+        assert_eq!(
+            written(&event(Some(data)), false),
+            "event: temp/out\ndata: {\"data\":\"a \\\"b\\\"\\nc\",\"ttl\":60,\
+             \"published_at\":\"2026-01-31T12:34:56.789Z\",\"coreid\":\"abababababababababababab\"}\n\n"
+        );
+    }
+
+    #[test]
+    fn ids_come_behind_the_data_and_only_when_asked_for() {
+        assert!(written(&event(None), true).ends_with("}\nid: 7\n\n"));
+        assert!(!written(&event(None), false).contains("id: "));
+    }
+
+    #[test]
+    fn binary_data_is_shown_as_a_data_url() {
+        let data = EventData { format: 42, bytes: (*b"\x00\xff").into() };
+        assert!(
+            written(&event(Some(data)), false)
+                .contains("data:application/octet-stream;base64,AP8=")
+        );
+    }
+
+    #[test]
+    fn text_that_is_no_utf_8_still_makes_valid_json() {
+        let data = EventData { format: 0, bytes: (*b"\xff\x00").into() };
+        let text = written(&event(Some(data)), false);
+        let json =
+            text.lines().nth(1).and_then(|line| line.strip_prefix("data: ")).expect("a data line");
+        assert!(serde_json::from_str::<serde_json::Value>(json).is_ok());
+    }
+}
