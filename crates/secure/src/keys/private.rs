@@ -182,12 +182,15 @@ fn fits_device_parser(der: &[u8]) -> bool {
     der.len() <= DEVICE_KEY_BYTES_MAX && walk().is_some_and(<[u8]>::is_empty)
 }
 
-/// Skips an INTEGER of exactly `size` bytes, or one more if the first is a zero.
+/// Skips an INTEGER of exactly `size` significant bytes, a zero before them or not.
 fn number<'a>(der: &'a [u8], long_form: &[u8], size: usize) -> Option<&'a [u8]> {
     let (length, rest) = der.strip_prefix(&[0x02])?.strip_prefix(long_form)?.split_first()?;
-    let length = usize::from(*length);
-    let leading_zero = length == size + 1 && rest.first() == Some(&0);
-    if length == size || leading_zero { rest.get(length..) } else { None }
+    let rest = match (usize::from(*length), rest) {
+        (length, [0, rest @ ..]) if length == size + 1 => rest,
+        (length, [1..=0xff, ..]) if length == size => rest,
+        _ => return None,
+    };
+    rest.get(size..)
 }
 
 /// The area of the device's memory for it (`tcp-session.md` §4).

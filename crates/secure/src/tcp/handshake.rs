@@ -169,9 +169,9 @@ impl ServerHandshake {
         let Some((DeviceCredentials { device_id, offered }, server_key)) = opened else {
             return self.fail(Refused::Credentials);
         };
-        let offered = match offered.map(|spki| PublicKey::from_spki(&spki[..])).transpose() {
-            Ok(offered) => offered,
-            Err(_) => return self.fail(Refused::KeyUnsupported),
+        let offered = offered.map(|spki| PublicKey::from_spki(&spki[..])).transpose();
+        let Ok(offered) = offered else {
+            return self.fail(Refused::KeyUnsupported);
         };
         let need = HandshakeOutput::NeedKey { device_id, offered: offered.clone() };
         self.outputs.push_back(need);
