@@ -58,7 +58,7 @@ fn the_devices_half_makes_and_opens_the_vectors_messages() {
     let padding = hex(&handshake["step2_encoded_message"])[2..41].to_vec();
     let sealed =
         device::seal_credentials(&server, &nonce, &id, Some(own.public_key()), &mut |bytes| {
-            bytes.copy_from_slice(&padding)
+            bytes.copy_from_slice(&padding);
         });
     assert_eq!(sealed.unwrap().to_vec(), hex(&handshake["step2_device_to_server_ciphertext"]));
 

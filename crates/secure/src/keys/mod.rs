@@ -11,10 +11,12 @@ mod encoding;
 mod image;
 mod private;
 mod public;
+mod server;
 
 pub use image::{Host, HostError, ImageError, ServerAddress, key_image};
 pub use private::PrivateKey;
 pub use public::PublicKey;
+pub use server::ServerKeys;
 
 /// What kind of key it is, and thereby who uses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

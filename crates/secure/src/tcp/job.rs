@@ -9,7 +9,7 @@ use sha1::Sha1;
 
 use super::rsa::{self, ANSWER_PADDING_BYTES, DeviceCredentials};
 use super::{DEVICE_CREDENTIALS_BYTES, NONCE_BYTES, SESSION_KEY_BYTES, SessionCredentials};
-use crate::keys::{KeyError, KeyKind, PrivateKey, PublicKey};
+use crate::keys::{KeyError, KeyKind, PrivateKey, PublicKey, ServerKeys};
 
 /// The server's RSA keys: the current one, and the one before it while devices still know it.
 ///
@@ -24,6 +24,11 @@ impl RsaServerKeys {
     pub fn new(current: &PrivateKey, previous: Option<&PrivateKey>) -> Result<Self, KeyError> {
         let previous = previous.map(server_key).transpose()?;
         Ok(Self { current: server_key(current)?, previous })
+    }
+
+    /// The RSA half of a server's keys.
+    pub fn of(keys: &ServerKeys) -> Result<Self, KeyError> {
+        Self::new(keys.rsa(), keys.previous_rsa())
     }
 
     fn get(&self, age: KeyAge) -> Option<&Rsa<Private>> {
