@@ -82,6 +82,30 @@ pub enum VariableValue {
     String(Box<str>),
 }
 
+impl VariableValue {
+    /// Reads the payload of an answer to a variable request (`messages.md` §8.2); the type is not on
+    /// the wire. Bytes of a text that are no UTF-8 are replaced. Absent if the length does not suit the
+    /// type: the device described something else than it sent.
+    pub fn read(variable_type: VariableType, payload: &[u8]) -> Option<Self> {
+        Some(match variable_type {
+            VariableType::Bool => Self::Bool(<[u8; 1]>::try_from(payload).ok()? != [0]),
+            VariableType::Double => Self::Double(f64::from_le_bytes(payload.try_into().ok()?)),
+            VariableType::Int => Self::Int(i32::from_be_bytes(payload.try_into().ok()?)),
+            VariableType::String => Self::String(String::from_utf8_lossy(payload).into()),
+        })
+    }
+
+    /// The payload that says this value.
+    pub fn to_payload(&self) -> Vec<u8> {
+        match self {
+            Self::Bool(value) => vec![u8::from(*value)],
+            Self::Double(value) => value.to_le_bytes().to_vec(),
+            Self::Int(value) => value.to_be_bytes().to_vec(),
+            Self::String(value) => value.as_bytes().to_vec(),
+        }
+    }
+}
+
 /// What a device consists of. The payload is kept as the device sent it; the fields beside it are
 /// read out of it.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -112,6 +136,26 @@ pub struct Metric {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn values_are_read_by_the_described_type_and_doubles_are_little_endian() {
+        for (bytes, value) in [
+            (&[1][..], VariableValue::Bool(true)),
+            (&[0xff, 0xff, 0xff, 0xfb], VariableValue::Int(-5)),
+            (&[0, 0, 0, 0, 0, 0x80, 0x35, 0x40], VariableValue::Double(21.5)),
+            (b"", VariableValue::String("".into())),
+        ] {
+            let variable_type = match value {
+                VariableValue::Bool(_) => VariableType::Bool,
+                VariableValue::Double(_) => VariableType::Double,
+                VariableValue::Int(_) => VariableType::Int,
+                VariableValue::String(_) => VariableType::String,
+            };
+            assert_eq!(value.to_payload(), bytes);
+            assert_eq!(VariableValue::read(variable_type, bytes), Some(value));
+        }
+        assert_eq!(VariableValue::read(VariableType::Int, &[1, 2]), None);
+    }
 
     #[test]
     fn names_match_exactly_first_and_by_case_only_when_unambiguous() {

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DeviceId, Platform};
+use crate::link::Transport;
+use crate::{DeviceId, Platform, limits};
 
 /// The contents of a device's Hello.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +21,47 @@ pub struct Hello {
     /// The fields that Device OS 3.0 and later add.
     pub system: Option<HelloSystem>,
 }
+
+impl Hello {
+    /// The largest CoAP message this device takes, in bytes (`limits.md` §3). What the device tells
+    /// counts; older ones tell nothing and are known by their platform.
+    pub fn message_bytes_max(&self, transport: Transport) -> usize {
+        match (self.system, self.platform.0, transport) {
+            (Some(system), _, _) => usize::from(system.message_bytes_max),
+            (None, 0, _) => 622,
+            (None, _, Transport::Tcp) => 782,
+            (None, 10, Transport::Udp) => 768,
+            (None, _, Transport::Udp) => 800,
+        }
+    }
+
+    /// The largest event data and variable value of this device, in bytes (`limits.md` §1).
+    pub fn event_data_bytes_max(&self) -> usize {
+        self.data_bytes_max().unwrap_or(255)
+    }
+
+    /// The longest function argument of this device, in bytes (`limits.md` §1). Over it a device up to
+    /// 0.7.0 runs the function with the argument of the call before.
+    pub fn argument_bytes_max(&self) -> usize {
+        self.data_bytes_max().unwrap_or(63)
+    }
+
+    /// Absent for the small limits: those of a Core and of devices that show none of the flags of 1.2.1,
+    /// whose version cannot be told.
+    fn data_bytes_max(&self) -> Option<usize> {
+        let recent = HelloFlags::DIAGNOSTICS | HelloFlags::IMMEDIATE_UPDATES;
+        match self.system {
+            Some(system) => {
+                let room = usize::from(system.message_bytes_max).saturating_sub(DATA_OVERHEAD);
+                Some(room.min(limits::EVENT_DATA_BYTES_MAX))
+            }
+            None => (self.platform.0 != 0 && self.flags.0 & recent != 0).then_some(622),
+        }
+    }
+}
+
+/// The message around the data: 864 bytes fit a message of 960 (`limits.md` §1 and §3).
+const DATA_OVERHEAD: usize = 96;
 
 /// The part of Hello that Device OS 3.0 and later send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,5 +99,47 @@ impl HelloFlags {
     /// Whether every bit of `mask` is set.
     pub fn has(self, mask: u16) -> bool {
         self.0 & mask == mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(platform: u16, flags: u16, message_bytes_max: Option<u16>) -> Hello {
+        Hello {
+            product_id: 0xffff,
+            product_version: 0xffff,
+            flags: HelloFlags(flags),
+            platform: Platform(platform),
+            device_id: None,
+            system: message_bytes_max.map(|message_bytes_max| HelloSystem {
+                version: 3005,
+                message_bytes_max,
+                binary_bytes_max: 0,
+                chunk_bytes: 512,
+            }),
+        }
+    }
+
+    #[test]
+    fn devices_that_tell_their_message_size_get_data_that_fits_it() {
+        for (message, data) in [(1152, 1024), (960, 864), (512, 416), (0, 0)] {
+            let hello = hello(13, 0xf6, Some(message));
+            assert_eq!(hello.message_bytes_max(Transport::Udp), usize::from(message));
+            assert_eq!(hello.event_data_bytes_max(), data);
+            assert_eq!(hello.argument_bytes_max(), data);
+        }
+    }
+
+    #[test]
+    fn devices_that_do_not_are_known_by_platform_and_flags() {
+        let photon = hello(6, 0x06, None);
+        assert_eq!((photon.event_data_bytes_max(), photon.argument_bytes_max()), (622, 622));
+        assert_eq!(photon.message_bytes_max(Transport::Tcp), 782);
+        for old in [hello(6, 0, None), hello(0, 0x06, None)] {
+            assert_eq!((old.event_data_bytes_max(), old.argument_bytes_max()), (255, 63));
+        }
+        assert_eq!(hello(10, 6, None).message_bytes_max(Transport::Udp), 768);
     }
 }
