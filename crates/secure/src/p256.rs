@@ -7,7 +7,7 @@
 use std::fmt;
 
 use openssl::bn::{BigNum, BigNumContext};
-use openssl::ec::{EcGroup, EcKey, EcPoint, PointConversionForm};
+use openssl::ec::{EcGroup, EcKey, EcKeyRef, EcPoint, PointConversionForm};
 use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
@@ -103,7 +103,8 @@ impl SigningKey {
     /// [`P256Error::BadKey`] for anything else or another curve.
     pub fn from_der(der: &[u8]) -> Result<Self, P256Error> {
         let key = PKey::private_key_from_der(der).and_then(|key| key.ec_key());
-        Self::from_ec_key(&key.map_err(|_| P256Error::BadKey)?)
+        let key = key.map_err(|_| P256Error::BadKey)?;
+        Self::from_ec_key(&key)
     }
 
     /// Parses SEC1 or PKCS#8 in PEM, not encrypted.
@@ -115,7 +116,11 @@ impl SigningKey {
         Self::from_ec_key(&key)
     }
 
-    fn from_ec_key(key: &EcKey<Private>) -> Result<Self, P256Error> {
+    /// Takes a key that OpenSSL has parsed.
+    ///
+    /// # Errors
+    /// [`P256Error::BadKey`] if it is of another curve.
+    pub fn from_ec_key(key: &EcKeyRef<Private>) -> Result<Self, P256Error> {
         if key.group().curve_name() != Some(Nid::X9_62_PRIME256V1) {
             return Err(P256Error::BadKey);
         }

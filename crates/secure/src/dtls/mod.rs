@@ -3,15 +3,32 @@
 //!
 //! Nothing here owns a socket, a clock or a source of randomness: time is a number of microseconds
 //! handed in, on any origin that does not jump.
+//!
+//! A datagram's way: [`classify`] tells whether it is a hello ([`Cookies`], then a [`Handshake`]) or
+//! a record ([`Session::open`]). A device that missed the end of its handshake is answered by the
+//! [`FinalFlight`].
 
 pub mod codec;
+mod cookie;
+mod flight;
+mod handshake;
+mod hello;
+mod job;
+mod messages;
 pub mod prf;
+mod reassembly;
 pub mod record;
 mod replay;
+mod retransmission;
 mod session;
 mod snapshot;
 
 pub use codec::{ConnectionId, ContentType};
+pub use cookie::{Cookies, HelloOutcome};
+pub use flight::FinalFlight;
+pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput};
+pub use hello::{ClientHello, HelloError};
+pub use job::{IdentityKey, Job, JobDone, ServerIdentity};
 pub use record::{CidMode, Class, classify};
 pub use session::{
     CONTENT_BYTES_MAX, Dropped, Opened, RecordNumbers, ReservationSpent, Role, Session, SessionKeys,
