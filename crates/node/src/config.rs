@@ -3,73 +3,97 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use metering::Rules;
+use model::limits;
+
 /// Settings of the device side.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct NodeConfig {
     /// Where DTLS devices send to; port 0 lets the kernel choose. Default `0.0.0.0:5684`.
     pub udp: SocketAddr,
     /// Where TCP devices connect to; port 0 lets the kernel choose. Default `0.0.0.0:5683`.
     pub tcp: SocketAddr,
-    /// Threads that serve devices, 1 to 64. Default: 1 up to 2 cores, else half the cores.
+    /// Threads that own devices, at most [`SHARDS_MAX`]. Default 0: half the cores, at least one.
     pub shards: usize,
-    /// Threads for public-key arithmetic. Default: the number of cores.
-    pub pool_threads: usize,
-    /// Public-key jobs that may wait; a handshake that finds the queue full is not begun.
-    /// Default 256.
-    pub pool_queue_max: usize,
-    /// Receive and send buffer of each UDP socket, in bytes. Default 8 MiB; the kernel may grant
-    /// less, which is logged.
+    /// Receive and send buffer asked of the kernel for each UDP socket, in bytes. Default 8 MiB; a
+    /// smaller grant is logged.
     pub socket_buffer_bytes: usize,
     /// Open TCP connections. Default 20,000.
     pub tcp_connections_max: usize,
-    /// Open TCP connections from one IP address. Default 1,024.
+    /// Open TCP connections from one IP address. Default 1,000.
     pub tcp_connections_per_address_max: usize,
     /// Time a TCP connection has for its handshake. Default 30 s.
     pub tcp_handshake_deadline: Duration,
-    /// Time a stop may take before what is left is abandoned. Default 10 s.
-    pub stop_deadline: Duration,
+    /// Threads for the public-key work of handshakes. Default 0: the number of cores.
+    pub handshake_threads: usize,
+    /// Public-key jobs that may wait for such a thread; a handshake that finds the queue full is
+    /// not begun. Default 1,024.
+    pub handshake_queue: usize,
+    /// Whether an unknown key is bound to the id that its device claims. Default false.
+    pub trust_on_first_use: bool,
+    /// Publishes a device may make at once; 0 switches the limit off. Default 4.
+    pub publish_burst: u32,
+    /// Milliseconds for which a device gains one publish; 0 switches the limit off. Default 1,000.
+    pub publish_refill_ms: u32,
+    /// What operations cost. Default: catalogue 2022.
+    pub rules: Rules,
     /// How long a commit waits for company before it writes, at most 2 ms. Default 0: while one
     /// write is on its way to the disk the next records gather by themselves.
     pub commit_wait: Duration,
-    /// Whether an unknown key is bound to the id it says first. Default false.
-    pub trust_on_first_use: bool,
-    /// Whether devices are held to 4 publishes at once and one each second after. Default true;
-    /// benches set it off.
-    pub publish_rate_limit: bool,
-    /// Domain of the process's random numbers; absent: from the operating system. Tests set it.
-    pub seed: Option<[u8; 32]>,
+    /// Time a stop may take before what is left is abandoned. Default 10 s.
+    pub stop_deadline: Duration,
 }
 
 impl Default for NodeConfig {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             udp: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5684),
             tcp: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 5683),
-            shards: if cores <= 2 { 1 } else { (cores / 2).min(SHARDS_MAX) },
-            pool_threads: cores,
-            pool_queue_max: 256,
+            shards: 0,
             socket_buffer_bytes: 8 << 20,
             tcp_connections_max: 20_000,
-            tcp_connections_per_address_max: 1024,
+            tcp_connections_per_address_max: 1000,
             tcp_handshake_deadline: Duration::from_secs(30),
-            stop_deadline: Duration::from_secs(10),
-            commit_wait: Duration::ZERO,
+            handshake_threads: 0,
+            handshake_queue: 1024,
             trust_on_first_use: false,
-            publish_rate_limit: true,
-            seed: None,
+            publish_burst: limits::PUBLISH_BURST,
+            publish_refill_ms: 1000,
+            rules: Rules::default(),
+            commit_wait: Duration::ZERO,
+            stop_deadline: Duration::from_secs(10),
         }
     }
 }
 
 /// The shard's number is the first byte of a connection id, and there is no sense in more.
 pub const SHARDS_MAX: usize = 64;
+/// `decisions.md`, Acknowledging.
+const COMMIT_WAIT_MAX: Duration = Duration::from_millis(2);
 
 impl NodeConfig {
     /// Defaults on `127.0.0.1` with ports that the kernel chooses.
     pub fn loopback() -> Self {
         let any_port = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
         Self { udp: any_port, tcp: any_port, ..Self::default() }
+    }
+
+    /// With every setting that says "choose" chosen for this machine.
+    pub(crate) fn resolved(mut self) -> Result<Self, StartError> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self.shards == 0 {
+            self.shards = (cores / 2).clamp(1, SHARDS_MAX);
+        }
+        if self.handshake_threads == 0 {
+            self.handshake_threads = cores;
+        }
+        let setting =
+            |name, rule, good| if good { Ok(()) } else { Err(StartError::Setting { name, rule }) };
+        setting("shards", "at most 64", self.shards <= SHARDS_MAX)?;
+        setting("handshake_threads", "at most 1,024", self.handshake_threads <= 1024)?;
+        setting("handshake_queue", "at least 1", self.handshake_queue > 0)?;
+        setting("commit_wait", "at most 2 ms", self.commit_wait <= COMMIT_WAIT_MAX)?;
+        Ok(self)
     }
 }
 
@@ -105,6 +129,12 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// The store could not be read.
-    #[error("cannot read the store: {0}")]
-    Store(String),
+    #[error("cannot read the store")]
+    Store(#[from] store::StoreError),
+    /// The journal's writing end was taken before: each store serves one node.
+    #[error("the journal of this store is in use")]
+    JournalTaken,
+    /// A key of the server is of a kind that devices do not take.
+    #[error("the server's {0} key cannot be used: make new ones with `cloudchamber keys`")]
+    Key(&'static str),
 }

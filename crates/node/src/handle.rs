@@ -1,5 +1,6 @@
 //! What the HTTP side and the command line ask of live devices.
 
+use model::device::DeviceState;
 use model::{AccountId, DeviceId, EventData, EventName, Refusal, VariableValue};
 
 use crate::{EventHub, Health};
@@ -52,6 +53,12 @@ impl Handle {
         _ttl_s: u32,
     ) -> Result<(), Refusal> {
         Err(Refusal::Unavailable)
+    }
+
+    /// How these devices are. In the order asked; one that no shard knows is offline and otherwise
+    /// unknown.
+    pub async fn states(&self, _devices: &[DeviceId]) -> Vec<DeviceState> {
+        Vec::new()
     }
 
     /// To be called after the store's row of a device was written (owner, product, name, key) or

@@ -3,10 +3,16 @@
 //!
 //! Begin with [`Node`], which starts it, and [`Handle`], which the rest of the server uses.
 
+mod clock;
+mod commit;
 mod config;
 mod handle;
 mod health;
 mod hub;
+pub mod metrics;
+mod pool;
+mod registry;
+mod udp;
 
 pub use config::{NodeConfig, SHARDS_MAX, StartError};
 pub use handle::Handle;

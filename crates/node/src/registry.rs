@@ -1,0 +1,357 @@
+//! What is known of every registered device without asking the store: its row, its key, and the
+//! shard that holds its session.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use model::{
+    ApplicationDescription, DeviceId, DeviceRow, DeviceState, KeyHash, Platform, Timestamp,
+};
+use rustc_hash::FxHashMap;
+use store::Registered;
+
+/// The registry. One for the process; reads are short and never wait for the store.
+#[derive(Debug, Default)]
+pub(crate) struct Registry {
+    tables: RwLock<Tables>,
+    /// By the address their session was last heard from; kept only with several shards, for
+    /// datagrams without a connection id that the kernel gives to another one.
+    shards_by_address: RwLock<std::collections::HashMap<SocketAddr, u8>>,
+    shards: u8,
+}
+
+/// What a changed row means for a live session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// As it is from now on; absent: the device is gone.
+    pub(crate) row: Option<DeviceRow>,
+    /// Its key is another one than before.
+    pub(crate) key_replaced: bool,
+}
+
+#[derive(Debug, Default)]
+struct Tables {
+    devices: FxHashMap<DeviceId, Known>,
+    ids_by_key: FxHashMap<KeyHash, Ids>,
+    /// Devices of one firmware share one.
+    descriptions: HashSet<Arc<ApplicationDescription>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    row: DeviceRow,
+    key: Option<KeyHash>,
+    last_heard: Option<Timestamp>,
+    last_handshake_at: Option<Timestamp>,
+    /// Which shard has or had a session of it since the server started.
+    shard: Option<u8>,
+}
+
+/// Nearly every key belongs to one device; cloned test devices share one.
+#[derive(Debug)]
+enum Ids {
+    One(DeviceId),
+    Several(Vec<DeviceId>),
+}
+
+impl Registry {
+    /// A registry for this many shards.
+    pub(crate) fn new(shards: u8, devices: Vec<Registered>) -> Self {
+        let registry = Self { shards, ..Self::default() };
+        let mut tables = registry.write();
+        tables.devices.reserve(devices.len());
+        for device in devices {
+            tables.put(device);
+        }
+        drop(tables);
+        registry
+    }
+
+    /// The ids a key is registered for.
+    pub(crate) fn ids_by_key(&self, key: KeyHash) -> Vec<DeviceId> {
+        self.read().ids_by_key.get(&key).map(Ids::to_vec).unwrap_or_default()
+    }
+
+    /// The hash of a device's key, if it has one.
+    pub(crate) fn key(&self, device: DeviceId) -> Option<KeyHash> {
+        self.read().devices.get(&device)?.key
+    }
+
+    /// A device's row, if it is registered.
+    pub(crate) fn row(&self, device: DeviceId) -> Option<DeviceRow> {
+        Some(self.read().devices.get(&device)?.row.clone())
+    }
+
+    /// When its last full handshake was, as of the server's start.
+    pub(crate) fn last_handshake_at(&self, device: DeviceId) -> Option<Timestamp> {
+        self.read().devices.get(&device)?.last_handshake_at
+    }
+
+    /// A device that no shard knows, as it was when it was last written down.
+    pub(crate) fn resting_state(&self, device: DeviceId) -> DeviceState {
+        let tables = self.read();
+        let known = tables.devices.get(&device);
+        DeviceState {
+            device,
+            online: false,
+            last_heard: known.and_then(|known| known.last_heard),
+            last_handshake_at: known.and_then(|known| known.last_handshake_at),
+            peer: None,
+            transport: None,
+            platform: known.and_then(|known| known.row.platform),
+            firmware_product: None,
+            firmware_version: None,
+            system_version: None,
+            description: known.and_then(|known| known.row.description.clone()),
+            safe_mode: false,
+            updates_enabled: None,
+            updates_forced: None,
+            events_dropped: 0,
+        }
+    }
+
+    /// All devices that have or had a session in this process, with their shards.
+    pub(crate) fn with_session(&self) -> Vec<(DeviceId, u8)> {
+        let tables = self.read();
+        tables.devices.iter().filter_map(|(id, known)| Some((*id, known.shard?))).collect()
+    }
+
+    /// The shard that holds the device's session, else the one that would.
+    pub(crate) fn shard_of(&self, device: DeviceId) -> u8 {
+        self.session_shard(device).unwrap_or_else(|| self.home(device))
+    }
+
+    /// The shard that holds the device's session.
+    pub(crate) fn session_shard(&self, device: DeviceId) -> Option<u8> {
+        self.read().devices.get(&device)?.shard
+    }
+
+    /// The shard of a number that may come from a time with more of them.
+    pub(crate) fn shard(&self, number: u8) -> u8 {
+        number % self.shards.max(1)
+    }
+
+    /// A session of the device began in `shard`; tells which other shard held one before.
+    pub(crate) fn session_began(&self, device: DeviceId, shard: u8) -> Option<u8> {
+        let mut tables = self.write();
+        let before = tables.devices.get_mut(&device)?.shard.replace(shard);
+        before.filter(|before| *before != shard)
+    }
+
+    /// A session of `shard` is heard from this address.
+    pub(crate) fn address_is(&self, address: SocketAddr, shard: u8) {
+        if self.shards > 1 {
+            let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
+            shards.insert(address, shard);
+        }
+    }
+
+    /// No session is heard from this address any more.
+    pub(crate) fn address_left(&self, address: SocketAddr) {
+        if self.shards > 1 {
+            let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
+            shards.remove(&address);
+        }
+    }
+
+    /// The shard whose session is heard from this address.
+    pub(crate) fn shard_by_address(&self, address: SocketAddr) -> Option<u8> {
+        let shards = self.shards_by_address.read().unwrap_or_else(PoisonError::into_inner);
+        shards.get(&address).copied()
+    }
+
+    /// Takes a device's row as the store has it; absent: the device was removed.
+    pub(crate) fn refresh(&self, device: DeviceId, stored: Option<Registered>) -> Change {
+        let mut tables = self.write();
+        let before = tables.remove(device);
+        let key_before = before.as_ref().and_then(|known| known.key);
+        let Some(mut stored) = stored else {
+            return Change { row: None, key_replaced: key_before.is_some() };
+        };
+        if let Some(before) = &before {
+            // Descriptions reach the tables later than the shards.
+            stored.row.description = before.row.description.clone().or(stored.row.description);
+            stored.row.platform = before.row.platform.or(stored.row.platform);
+        }
+        let (row, key) = (stored.row.clone(), stored.key);
+        tables.put(stored);
+        if let Some(known) = tables.devices.get_mut(&device) {
+            known.shard = before.and_then(|known| known.shard);
+        }
+        Change { row: Some(row), key_replaced: key_before.is_some() && key_before != key }
+    }
+
+    /// A device told what it can do.
+    pub(crate) fn described(&self, device: DeviceId, description: &ApplicationDescription) {
+        let mut tables = self.write();
+        let shared = tables.intern(description);
+        if let Some(known) = tables.devices.get_mut(&device) {
+            known.row.description = Some(shared);
+        }
+    }
+
+    /// A device told its platform in a Hello.
+    pub(crate) fn said_hello(&self, device: DeviceId, platform: Platform) {
+        if let Some(known) = self.write().devices.get_mut(&device) {
+            known.row.platform = Some(platform);
+        }
+    }
+
+    fn home(&self, device: DeviceId) -> u8 {
+        // The last bytes differ most between devices.
+        let [.., a, b, c, d] = device.0;
+        let shard = u32::from_be_bytes([a, b, c, d]) % u32::from(self.shards.max(1));
+        u8::try_from(shard).unwrap_or(0)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tables> {
+        self.tables.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Tables> {
+        self.tables.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Tables {
+    fn put(&mut self, registered: Registered) {
+        let Registered { device, key, row, last_heard, last_handshake_at, .. } = registered;
+        if let Some(key) = key {
+            match self.ids_by_key.get_mut(&key) {
+                Some(ids) => ids.add(device),
+                None => drop(self.ids_by_key.insert(key, Ids::One(device))),
+            }
+        }
+        let known = Known { row, key, last_heard, last_handshake_at, shard: None };
+        self.devices.insert(device, known);
+    }
+
+    fn remove(&mut self, device: DeviceId) -> Option<Known> {
+        let known = self.devices.remove(&device)?;
+        if let Some(key) = known.key
+            && self.ids_by_key.get_mut(&key).is_some_and(|ids| ids.remove(device))
+        {
+            self.ids_by_key.remove(&key);
+        }
+        Some(known)
+    }
+
+    fn intern(&mut self, description: &ApplicationDescription) -> Arc<ApplicationDescription> {
+        if let Some(shared) = self.descriptions.get(description) {
+            return Arc::clone(shared);
+        }
+        if self.descriptions.len() >= DESCRIPTIONS_SHARED_MAX {
+            self.descriptions.retain(|shared| Arc::strong_count(shared) > 1);
+        }
+        let shared = Arc::new(description.clone());
+        if self.descriptions.len() < DESCRIPTIONS_SHARED_MAX {
+            self.descriptions.insert(Arc::clone(&shared));
+        }
+        shared
+    }
+}
+
+/// Devices whose descriptions are all different gain nothing by sharing.
+const DESCRIPTIONS_SHARED_MAX: usize = 4096;
+
+impl Ids {
+    fn to_vec(&self) -> Vec<DeviceId> {
+        match self {
+            Self::One(id) => vec![*id],
+            Self::Several(ids) => ids.clone(),
+        }
+    }
+
+    fn add(&mut self, id: DeviceId) {
+        match self {
+            Self::One(only) => *self = Self::Several(vec![*only, id]),
+            Self::Several(ids) => ids.push(id),
+        }
+    }
+
+    /// Whether none is left.
+    fn remove(&mut self, id: DeviceId) -> bool {
+        match self {
+            Self::One(only) => *only == id,
+            Self::Several(ids) => {
+                ids.retain(|other| *other != id);
+                ids.is_empty()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(number: u8, key: u8) -> Registered {
+        Registered {
+            device: DeviceId([number; 12]),
+            key: Some(KeyHash([key; 32])),
+            owner: None,
+            row: DeviceRow::default(),
+            last_heard: Some(Timestamp(5)),
+            last_handshake_at: None,
+        }
+    }
+
+    #[test]
+    fn a_key_that_several_devices_share_is_known_for_each_of_them() {
+        let registry = Registry::new(1, vec![device(1, 9), device(2, 9), device(3, 8)]);
+        let ids = |key: u8| registry.ids_by_key(KeyHash([key; 32]));
+        assert_eq!(ids(9), [DeviceId([1; 12]), DeviceId([2; 12])]);
+        assert_eq!(ids(8), [DeviceId([3; 12])]);
+        assert_eq!(ids(7), []);
+        registry.refresh(DeviceId([1; 12]), None);
+        assert_eq!(ids(9), [DeviceId([2; 12])]);
+        registry.refresh(DeviceId([2; 12]), None);
+        assert_eq!(ids(9), []);
+    }
+
+    #[test]
+    fn a_replaced_key_is_told_and_the_old_one_is_unknown() {
+        let registry = Registry::new(1, vec![device(1, 9)]);
+        let id = DeviceId([1; 12]);
+        assert!(!registry.refresh(id, Some(device(1, 9))).key_replaced);
+        assert!(registry.refresh(id, Some(device(1, 4))).key_replaced);
+        assert_eq!(registry.ids_by_key(KeyHash([9; 32])), []);
+        assert_eq!(registry.key(id), Some(KeyHash([4; 32])));
+        let gone = registry.refresh(id, None);
+        assert_eq!(gone, Change { row: None, key_replaced: true });
+    }
+
+    #[test]
+    fn what_a_device_told_survives_a_change_of_its_row() {
+        let registry = Registry::new(2, vec![device(1, 9)]);
+        let id = DeviceId([1; 12]);
+        let description =
+            ApplicationDescription { functions: vec!["led".into()], variables: vec![] };
+        registry.described(id, &description);
+        registry.session_began(id, 1);
+        let change = registry.refresh(id, Some(device(1, 9)));
+        assert_eq!(change.row.and_then(|row| row.description).as_deref(), Some(&description));
+        assert_eq!(registry.shard_of(id), 1);
+    }
+
+    #[test]
+    fn a_session_that_begins_elsewhere_names_the_shard_that_held_the_one_before() {
+        let registry = Registry::new(4, vec![device(1, 9)]);
+        let id = DeviceId([1; 12]);
+        assert_eq!(registry.session_began(id, 2), None);
+        assert_eq!(registry.session_began(id, 2), None);
+        assert_eq!(registry.session_began(id, 3), Some(2));
+        assert_eq!(registry.session_shard(id), Some(3));
+    }
+
+    #[test]
+    fn devices_that_told_the_same_share_one_description() {
+        let registry = Registry::new(1, vec![device(1, 9), device(2, 8)]);
+        let description = ApplicationDescription::default();
+        registry.described(DeviceId([1; 12]), &description);
+        registry.described(DeviceId([2; 12]), &description);
+        let of = |id: u8| registry.row(DeviceId([id; 12])).unwrap().description.unwrap();
+        assert!(Arc::ptr_eq(&of(1), &of(2)));
+    }
+}
