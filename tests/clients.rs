@@ -1,0 +1,79 @@
+//! Unmodified clients against the real binary.
+
+mod support;
+
+use support::{Server, http, node, papers, root, run_ok};
+
+/// A device that exists and nobody owns.
+const SCRATCH: &str = "0123456789abcdef00000099";
+/// An id that nobody registered.
+const UNKNOWN: &str = "0123456789abcdef00000098";
+
+/// The rows of the conformance check that this version answers for.
+const ROWS: [&str; 7] = ["login", "variable", "function", "events", "keys", "devices", "token"];
+
+fn credentials(server: &Server) -> [(String, String); 3] {
+    let text = |key: &str| server.ready["demo"][key].as_str().expect("a text").to_owned();
+    [
+        ("API_BASE_URL".into(), server.url()),
+        ("API_USERNAME".into(), text("username")),
+        ("API_PASSWORD".into(), text("password")),
+    ]
+}
+
+#[test]
+fn particle_api_js_drives_a_device_of_each_kind() {
+    let server = Server::start(&["--demo"], &[]);
+    let mut environment = credentials(&server).to_vec();
+    environment.push(("DEVICES".into(), server.ready["demo"]["devices"].to_string()));
+    let environment: Vec<_> = environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    let output = node(&root().join("tests/clients/roundtrip.js"), &environment);
+    assert_eq!(output.matches("ok ").count(), 17, "{output}");
+}
+
+#[test]
+fn the_conformance_check_passes_for_every_kind_of_device() {
+    let server = Server::start(&["--demo"], &[]);
+    add_scratch_device(&server);
+    let devices = server.ready["demo"]["devices"].as_array().expect("a list").clone();
+    for (index, device) in devices.iter().enumerate() {
+        let id = device["id"].as_str().expect("an id");
+        let rows: &[&str] = if index == 0 { &ROWS } else { &["variable", "function", "devices"] };
+        for row in rows {
+            let mut environment = credentials(&server).to_vec();
+            let fixed = [
+                ("DEVICE_ID", id),
+                ("FUNCTION_NAME", "echo"),
+                ("FUNCTION_ARG", "abc"),
+                ("FUNCTION_EXPECT", "3"),
+                ("VARIABLE_NAME", "v_int"),
+                ("VARIABLE_EXPECT", "42"),
+                ("UNCLAIMED_DEVICE_ID", if *row == "keys" { UNKNOWN } else { SCRATCH }),
+                ("ONLY", row),
+            ];
+            environment.extend(fixed.map(|(k, v)| (k.to_owned(), v.to_owned())));
+            let environment: Vec<_> =
+                environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+            let output = node(&papers().join("api/conformance/check.js"), &environment);
+            assert!(!output.contains("FAIL"), "{output}");
+        }
+    }
+}
+
+/// Registers a device and gives it up again.
+fn add_scratch_device(server: &Server) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let folder = folder.path().to_str().expect("text");
+    let made = run_ok(&["keys", "device", "--type", "ec", "--out", folder, "--json"], "");
+    let made: serde_json::Value = serde_json::from_str(&made).expect("JSON");
+    let key = made["public_key_pem"].as_str().expect("a file");
+    let data = server.text("data");
+    let owner = server.ready["demo"]["username"].as_str().expect("a text");
+    run_ok(
+        &["device", "add", SCRATCH, "--owner", owner, "--public-key", key, "--data", &data],
+        "",
+    );
+    let token = server.ready["demo"]["token"].as_str().expect("a text");
+    let url = format!("{}/v1/devices/{SCRATCH}", server.url());
+    assert_eq!(http("DELETE", &url, token, "").0, 200);
+}
