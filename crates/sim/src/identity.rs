@@ -38,7 +38,8 @@ impl Identity {
     /// (at most 16 digits are used), the rest is the index.
     pub fn of_fleet(prefix: &str, seed: u64, index: u32, rsa: bool) -> Self {
         let key_seed = derive(seed, index);
-        let key = if rsa { DeviceKey::SeededRsa(key_seed) } else { DeviceKey::SeededP256(key_seed) };
+        let key =
+            if rsa { DeviceKey::SeededRsa(key_seed) } else { DeviceKey::SeededP256(key_seed) };
         Self { id: fleet_id(prefix, index), key }
     }
 

@@ -34,8 +34,8 @@ pub enum Function {
     Echo,
     /// Returns −1.
     Negative,
-    /// Parses its argument and puts the number into every variable, as the recorded application
-    /// does; returns it.
+    /// Parses its argument and puts the number into every variable (a quarter of it into a double),
+    /// as the recorded application does; returns it.
     Set,
     /// Resets the device: the call is acknowledged and never answered.
     Reset,
@@ -155,7 +155,7 @@ impl Value {
     fn assign(&mut self, number: i32) {
         match self {
             Self::Bool(value) => *value = number != 0,
-            Self::Double(value) => *value = f64::from(number),
+            Self::Double(value) => *value = f64::from(number) / 4.0,
             Self::Int(value) | Self::Counter(value) => *value = number,
             Self::String(value) => *value = number.to_string(),
         }
@@ -181,9 +181,7 @@ impl Application {
         };
         match *function {
             Function::Constant(number) => Called::Returned(number),
-            Function::Echo => {
-                Called::Returned(i32::try_from(argument.len()).unwrap_or(i32::MAX))
-            }
+            Function::Echo => Called::Returned(i32::try_from(argument.len()).unwrap_or(i32::MAX)),
             Function::Negative => Called::Returned(-1),
             Function::Reset => Called::Reset,
             Function::Set => Called::Returned(self.set(argument)),
@@ -252,10 +250,7 @@ mod tests {
         assert_eq!(application.call(b"set", b"1234567"), Called::Returned(1_234_567));
         assert_eq!(application.read(b"v_int"), Some(vec![0, 0x12, 0xD6, 0x87]));
         assert_eq!(application.read(b"v_string"), Some(b"1234567".to_vec()));
-        assert_eq!(
-            application.read(b"v_double"),
-            Some(vec![0, 0, 0, 0, 0x87, 0xD6, 0x12, 0x41])
-        );
+        assert_eq!(application.read(b"v_double"), Some(vec![0, 0, 0, 0, 0x87, 0xD6, 0x12, 0x41]));
     }
 
     #[test]

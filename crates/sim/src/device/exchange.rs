@@ -12,7 +12,10 @@ pub(crate) enum Purpose {
     /// A separate answer to a request of the server.
     Answer,
     /// A part of the description, with its flag; `last` unless more blocks follow.
-    Describe { flag: u8, last: bool },
+    Describe {
+        flag: u8,
+        last: bool,
+    },
     Goodbye,
     Hello,
     Ping,
@@ -182,9 +185,8 @@ impl Inbox {
     }
 
     fn expire(&mut self, now: Mono) {
-        let over = |message: &Incoming| {
-            !message.answer.is_empty() && now.since(message.at) >= REMEMBERED
-        };
+        let over =
+            |message: &Incoming| !message.answer.is_empty() && now.since(message.at) >= REMEMBERED;
         while self.seen.front().is_some_and(over) {
             self.seen.pop_front();
         }

@@ -52,9 +52,8 @@ impl Device {
         }
         let kind = if self.is_udp() { Kind::Con } else { Kind::Non };
         let payload = self.hello_payload();
-        let message = Writer::new(kind, POST, self.next_id(), &[])
-            .option(URI_PATH, b"h")
-            .payload(&payload);
+        let message =
+            Writer::new(kind, POST, self.next_id(), &[]).option(URI_PATH, b"h").payload(&payload);
         self.last_received = now;
         if self.is_udp() {
             self.phase = Phase::Hello { how, until: None };
@@ -314,7 +313,11 @@ impl Device {
     }
 
     fn system_digest(&self) -> u64 {
-        digest((&self.setup.modules, self.setup.profile.system_version, self.setup.profile.platform))
+        digest((
+            &self.setup.modules,
+            self.setup.profile.system_version,
+            self.setup.profile.platform,
+        ))
     }
 
     fn application_digest(&self) -> u64 {

@@ -180,13 +180,7 @@ impl ClientHandshake {
         Progress::Waiting
     }
 
-    fn handle_plain(
-        &mut self,
-        now: Mono,
-        content: u8,
-        fragment: &[u8],
-        out: &mut Vec<u8>,
-    ) -> Step {
+    fn handle_plain(&mut self, now: Mono, content: u8, fragment: &[u8], out: &mut Vec<u8>) -> Step {
         match ContentType::from_byte(content) {
             Some(ContentType::Alert) => match fragment {
                 [alert::FATAL, description] => Err(HandshakeFailure::Alert(*description)),

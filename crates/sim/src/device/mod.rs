@@ -210,15 +210,22 @@ pub struct Device {
 enum Phase {
     Off,
     /// Waits before the next attempt.
-    Backoff { until: Mono },
+    Backoff {
+        until: Mono,
+    },
     Handshake(Box<ClientHandshake>),
     /// The stream is being opened, or the RSA exchange runs.
     Stream(Box<connect::StreamHandshake>),
     /// Hello was sent; over UDP only its acknowledgement is heard.
-    Hello { how: How, until: Option<Mono> },
+    Hello {
+        how: How,
+        until: Option<Mono>,
+    },
     Online,
     /// Goodbye was sent.
-    Leaving { until: Mono },
+    Leaving {
+        until: Mono,
+    },
 }
 
 struct Stream {

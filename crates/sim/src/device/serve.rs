@@ -209,8 +209,7 @@ impl Device {
     /// A separate answer with the token of the request: CON over UDP, NON over TCP.
     fn respond(&mut self, now: Mono, message: &Received<'_>, code: u8, payload: &[u8]) {
         let kind = if self.is_udp() { Kind::Con } else { Kind::Non };
-        let answer =
-            Writer::new(kind, code, self.next_id(), message.token).payload(payload);
+        let answer = Writer::new(kind, code, self.next_id(), message.token).payload(payload);
         if self.is_udp() {
             self.send_confirmable(now, Purpose::Answer, answer);
         } else {
