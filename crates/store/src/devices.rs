@@ -138,11 +138,8 @@ pub trait Devices: Send + Sync {
         at: Timestamp,
     ) -> Result<(), StoreError>;
     /// Puts a device into a product or takes it out.
-    async fn set_product(
-        &self,
-        id: DeviceId,
-        product: Option<ProductId>,
-    ) -> Result<(), StoreError>;
+    async fn set_product(&self, id: DeviceId, product: Option<ProductId>)
+    -> Result<(), StoreError>;
     /// Gives a device a key; one it had goes to the history. False if it is the one it has.
     async fn set_key(
         &self,
@@ -159,10 +156,8 @@ pub trait Devices: Send + Sync {
     /// What the registry in memory holds of a device.
     async fn registered(&self, id: DeviceId) -> Result<Option<Registered>, StoreError>;
     /// What the device last said it can do.
-    async fn application(
-        &self,
-        id: DeviceId,
-    ) -> Result<Option<ApplicationDescription>, StoreError>;
+    async fn application(&self, id: DeviceId)
+    -> Result<Option<ApplicationDescription>, StoreError>;
     /// What the device last said it consists of, and when.
     async fn system(
         &self,

@@ -11,10 +11,12 @@ mod accounts;
 mod claims;
 mod devices;
 mod error;
+mod fold;
 mod ledger;
 mod products;
 mod recovery;
 mod settings;
+mod sqlite;
 mod store;
 mod tokens;
 

@@ -67,6 +67,8 @@ pub enum Missed {
     /// Nothing is missing.
     #[default]
     Nothing,
+    /// So many events of the account came before those and are no longer given.
+    Events(u64),
     /// Some events may be missing, their number is not known.
     Unknown,
 }

@@ -1,17 +1,37 @@
 //! The data folder, opened.
 
-use std::path::Path;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use model::{AccountId, EventId, Timestamp};
+use tokio::sync::Semaphore;
 
-use crate::journal::Journal;
+use crate::fold::{FoldThread, Folder};
+use crate::journal::disk::{self, Disk, held};
+use crate::journal::log::Log;
+use crate::journal::{Journal, scan, window};
+use crate::sqlite::Tables;
 use crate::{
     Accounts, Claims, Devices, Ledger, OpenError, Products, Recovery, Replay, Settings, StoreError,
     Tokens,
 };
 
+/// Replays read from the journal at once; further ones wait.
+const REPLAYS_MAX: usize = 2;
+
 /// An open data folder: `lock`, `store.sqlite`, `journal/`. Share it by `Arc`.
-pub struct Store {}
+pub struct Store {
+    tables: Tables,
+    log: Arc<Log>,
+    fold: FoldThread,
+    /// Who writes the journal holds a clone.
+    writer: Mutex<Arc<()>>,
+    replays: Semaphore,
+    /// Held, by its existence, until the folder is free.
+    lock: Mutex<Option<File>>,
+}
 
 impl Store {
     /// Opens a data folder, creating it if need be, and folds what the journal holds beyond the
@@ -20,7 +40,12 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]: in use by another process, written by a newer version, damaged, no folder.
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
-        Err(OpenError::NotAFolder { path: folder.to_owned() })
+        create_folder(folder)?;
+        let lock = lock(folder)?;
+        let tables = Tables::open(&folder.join("store.sqlite")).await?;
+        let journal = folder.join("journal");
+        let disk = disk::Folder::new(&journal).map_err(|source| io_error(&journal, source))?;
+        Self::assemble(tables, Arc::new(disk), Some(lock)).await
     }
 
     /// A store that keeps nothing: tables and journal in memory, for tests.
@@ -28,47 +53,71 @@ impl Store {
     /// # Errors
     /// None that a caller can cause.
     pub async fn in_memory() -> Result<Self, OpenError> {
-        Err(OpenError::NotAFolder { path: "".into() })
+        let tables = Tables::in_memory().await?;
+        Self::assemble(tables, Arc::new(disk::Memory::default()), None).await
+    }
+
+    async fn assemble(
+        tables: Tables,
+        disk: Arc<dyn Disk>,
+        lock: Option<File>,
+    ) -> Result<Self, OpenError> {
+        let folded = tables.folded().await?;
+        let log = Arc::new(scan::scan(disk, folded)?);
+        let mut folder = Folder::new(Arc::clone(&log), tables.clone(), folded);
+        folder.catch_up().await?;
+        let fold = FoldThread::start(folder, Arc::clone(&log));
+        let fold = fold.map_err(|source| io_error(Path::new("fold thread"), source))?;
+        Ok(Self {
+            tables,
+            log,
+            fold,
+            writer: Mutex::default(),
+            replays: Semaphore::new(REPLAYS_MAX),
+            lock: Mutex::new(lock),
+        })
     }
 
     /// The accounts.
     pub fn accounts(&self) -> &dyn Accounts {
-        unimplemented!()
+        &self.tables
     }
 
     /// The access and refresh tokens.
     pub fn tokens(&self) -> &dyn Tokens {
-        unimplemented!()
+        &self.tables
     }
 
     /// The devices.
     pub fn devices(&self) -> &dyn Devices {
-        unimplemented!()
+        &self.tables
     }
 
     /// The products.
     pub fn products(&self) -> &dyn Products {
-        unimplemented!()
+        &self.tables
     }
 
     /// The claim codes.
     pub fn claims(&self) -> &dyn Claims {
-        unimplemented!()
+        &self.tables
     }
 
     /// The server's own settings and secrets.
     pub fn settings(&self) -> &dyn Settings {
-        unimplemented!()
+        &self.tables
     }
 
     /// The ledger.
     pub fn ledger(&self) -> &dyn Ledger {
-        unimplemented!()
+        &self.tables
     }
 
-    /// The writing end of the journal; absent if it was taken before. Dropping it loses nothing.
+    /// The writing end of the journal; absent while another one exists.
     pub fn journal(&self) -> Option<Journal> {
-        unimplemented!()
+        let writer = held(&self.writer);
+        let free = Arc::strong_count(&writer) == 1;
+        free.then(|| Journal::new(Arc::clone(&self.log), Arc::clone(&writer)))
     }
 
     /// What the server begins with. Call it before the journal is used.
@@ -76,7 +125,15 @@ impl Store {
     /// # Errors
     /// The store cannot be read.
     pub async fn recover(&self) -> Result<Recovery, StoreError> {
-        Err(StoreError::NotFound)
+        self.fold.settle().await?;
+        let log = Arc::clone(&self.log);
+        let sources = blocking(move || window::recent_sources(&log));
+        let (mut recovery, mut sources) = tokio::try_join!(self.tables.recover(), sources)?;
+        for session in &mut recovery.sessions {
+            let session = &mut session.session;
+            session.recent = sources.remove(&session.device).unwrap_or_default();
+        }
+        Ok(recovery)
     }
 
     /// The account's events behind `after` that the replay window (5 minutes, 64 MiB) still holds,
@@ -91,8 +148,11 @@ impl Store {
         now: Timestamp,
         limit: usize,
     ) -> Result<Replay, StoreError> {
-        let _ = (account, after, now, limit);
-        Err(StoreError::NotFound)
+        let permit = self.replays.acquire().await;
+        let log = Arc::clone(&self.log);
+        let replay = blocking(move || window::replay(&log, account, after, now, limit)).await;
+        drop(permit);
+        replay
     }
 
     /// Waits until everything appended before this call is in the tables.
@@ -100,7 +160,7 @@ impl Store {
     /// # Errors
     /// The tables cannot be written.
     pub async fn settle(&self) -> Result<(), StoreError> {
-        Err(StoreError::NotFound)
+        self.fold.settle().await
     }
 
     /// Folds what is left, closes the tables and gives the folder free. Not calling it costs a little
@@ -109,6 +169,46 @@ impl Store {
     /// # Errors
     /// The tables cannot be written; the folder is free all the same.
     pub async fn close(&self) -> Result<(), StoreError> {
-        Err(StoreError::NotFound)
+        let settled = self.fold.settle().await;
+        self.fold.stop();
+        self.tables.close().await;
+        held(&self.lock).take();
+        settled
     }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store").field("next", &self.log.next()).finish_non_exhaustive()
+    }
+}
+
+fn create_folder(folder: &Path) -> Result<(), OpenError> {
+    if folder.exists() && !folder.is_dir() {
+        return Err(OpenError::NotAFolder { path: folder.to_owned() });
+    }
+    std::fs::create_dir_all(folder).map_err(|source| io_error(folder, source))
+}
+
+fn lock(folder: &Path) -> Result<File, OpenError> {
+    let path = folder.join("lock");
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(|source| io_error(&path, source))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: folder.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(io_error(&path, source)),
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+    read.map_err(|error| StoreError::Unavailable(format!("the journal cannot be read: {error}")))
+}
+
+fn io_error(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { path: PathBuf::from(path), source }
 }

@@ -63,11 +63,8 @@ pub struct RefreshToken {
 #[async_trait]
 pub trait Tokens: Send + Sync {
     /// Keeps a token, and the refresh token made with it.
-    async fn insert(
-        &self,
-        token: &Token,
-        refresh: Option<&RefreshToken>,
-    ) -> Result<(), StoreError>;
+    async fn insert(&self, token: &Token, refresh: Option<&RefreshToken>)
+    -> Result<(), StoreError>;
     /// The token with this hash, expired or not: the caller compares `expires_at`.
     async fn find(&self, hash: TokenHash) -> Result<Option<Token>, StoreError>;
     /// The tokens of an account, oldest first.

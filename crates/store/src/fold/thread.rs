@@ -1,0 +1,171 @@
+//! The thread that folds while the server runs.
+
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use model::Timestamp;
+use tokio::sync::oneshot;
+
+use super::Folder;
+use super::folder::unreadable;
+use crate::StoreError;
+use crate::journal::disk::held;
+use crate::journal::log::Log;
+
+/// A tally is written this long after its first entry, so that many entries share a row.
+const DELAY_MIN: Duration = Duration::from_secs(1);
+/// The longest that a tally waits.
+const DELAY_MAX: Duration = Duration::from_secs(10);
+/// Writing takes at most this part of the time: the delay is so many times the last write.
+const DELAY_PER_WRITE: u32 = 10;
+/// Entries are read at most so often while a tally waits.
+const READ_PAUSE: Duration = Duration::from_millis(100);
+/// The pause after a failure.
+const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+
+/// The fold's thread, as the store holds it.
+pub(crate) struct FoldThread {
+    shared: Arc<Shared>,
+    log: Arc<Log>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    asked: Mutex<Asked>,
+}
+
+#[derive(Default)]
+struct Asked {
+    stop: bool,
+    settle: Vec<(u64, oneshot::Sender<Result<(), StoreError>>)>,
+}
+
+impl FoldThread {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// The system gives no thread.
+    pub(crate) fn start(folder: Folder, log: Arc<Log>) -> std::io::Result<Self> {
+        let shared = Arc::new(Shared::default());
+        let worker = Worker::new(folder, Arc::clone(&log), Arc::clone(&shared))?;
+        let thread = std::thread::Builder::new().name("fold".into()).spawn(|| worker.run())?;
+        Ok(Self { shared, log, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Waits until every entry before this call is in the tables.
+    ///
+    /// # Errors
+    /// The tables cannot be written, or the thread has ended.
+    pub(crate) async fn settle(&self) -> Result<(), StoreError> {
+        let (sender, receiver) = oneshot::channel();
+        held(&self.shared.asked).settle.push((self.log.next(), sender));
+        self.log.wake();
+        receiver.await.unwrap_or_else(|_| Err(StoreError::Unavailable("closed".into())))
+    }
+
+    /// Ends it after the write under way; what is not written is read again at the next start.
+    pub(crate) fn stop(&self) {
+        held(&self.shared.asked).stop = true;
+        self.log.wake();
+        if let Some(thread) = held(&self.thread).take() {
+            // It panicked if this fails, which the panic told already.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for FoldThread {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct Worker {
+    folder: Folder,
+    log: Arc<Log>,
+    shared: Arc<Shared>,
+    runtime: tokio::runtime::Runtime,
+    delay: Duration,
+    /// When the tally is to be written, if there is one.
+    due: Option<Instant>,
+}
+
+impl Worker {
+    fn new(folder: Folder, log: Arc<Log>, shared: Arc<Shared>) -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        Ok(Self { folder, log, shared, runtime, delay: DELAY_MIN, due: None })
+    }
+
+    fn run(mut self) {
+        while !held(&self.shared.asked).stop {
+            if let Err(error) = self.turn() {
+                tracing::error!(%error, "the journal is not folded into the tables");
+                self.answer(&Err(error));
+                self.due = None;
+                self.log.wait(u64::MAX, Some(Instant::now() + FAILURE_PAUSE));
+                continue;
+            }
+            self.wait();
+        }
+        self.answer(&Err(StoreError::Unavailable("closed".into())));
+    }
+
+    fn turn(&mut self) -> Result<(), StoreError> {
+        self.folder.read().map_err(unreadable)?;
+        if self.folder.is_dirty() && self.due.is_none() {
+            self.due = Some(Instant::now() + self.delay);
+        }
+        let due = self.due.is_some_and(|due| due <= Instant::now());
+        if due || self.folder.is_full() || self.is_asked() {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        self.runtime.block_on(self.folder.write())?;
+        self.due = None;
+        self.delay = (begun.elapsed() * DELAY_PER_WRITE).clamp(DELAY_MIN, DELAY_MAX);
+        self.log.prune(self.folder.folded(), utc());
+        self.answer(&Ok(()));
+        Ok(())
+    }
+
+    /// Answers those whose entries are written, or all of them with a failure.
+    fn answer(&self, result: &Result<(), StoreError>) {
+        let folded = self.folder.folded();
+        let asked = std::mem::take(&mut held(&self.shared.asked).settle);
+        let (answered, waiting): (Vec<_>, Vec<_>) =
+            asked.into_iter().partition(|(place, _)| result.is_err() || *place <= folded);
+        held(&self.shared.asked).settle.extend(waiting);
+        for (_, sender) in answered {
+            // Whoever asked may have gone.
+            let _ = sender.send(result.clone());
+        }
+    }
+
+    fn is_asked(&self) -> bool {
+        !held(&self.shared.asked).settle.is_empty()
+    }
+
+    fn wait(&self) {
+        if self.is_asked() {
+            return;
+        }
+        match self.due {
+            None => self.log.wait(self.folder.position(), None),
+            Some(due) => {
+                let pause = Instant::now() + READ_PAUSE;
+                self.log.wait(u64::MAX, Some(due.min(pause)));
+            }
+        }
+    }
+}
+
+fn utc() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,138 @@
+//! The segments and how far they are durable: what the writer and its readers share.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use model::Timestamp;
+use model::limits::DUPLICATES_KEPT;
+
+use super::disk::{Disk, held};
+use super::reader::SegmentReader;
+
+/// How long events are kept for streams that come back.
+pub const REPLAY_WINDOW: Duration = Duration::from_secs(300);
+/// How many bytes of journal are kept for them at most.
+pub const REPLAY_WINDOW_BYTES: u64 = 64 * 1024 * 1024;
+
+/// A segment with at least one durable batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Segment {
+    /// The place of its first entry; its name.
+    pub(crate) first: u64,
+    /// The place behind its last entry.
+    pub(crate) next: u64,
+    /// The mark of its batches.
+    pub(crate) salt: u32,
+    /// Where its durable bytes end.
+    pub(crate) end: u64,
+    /// When its last batch was committed.
+    pub(crate) at: Timestamp,
+}
+
+/// The durable part of the journal.
+pub(crate) struct Log {
+    disk: Arc<dyn Disk>,
+    state: Mutex<State>,
+    grown: Condvar,
+}
+
+struct State {
+    segments: VecDeque<Segment>,
+    next: u64,
+    wake: bool,
+}
+
+impl Log {
+    /// A journal with these segments, whose next entry gets the place `next`.
+    pub(crate) fn new(disk: Arc<dyn Disk>, segments: Vec<Segment>, next: u64) -> Self {
+        let state = State { segments: segments.into(), next, wake: false };
+        Self { disk, state: Mutex::new(state), grown: Condvar::new() }
+    }
+
+    /// Where the segments lie.
+    pub(crate) fn disk(&self) -> &Arc<dyn Disk> {
+        &self.disk
+    }
+
+    /// The place that the next entry gets.
+    pub(crate) fn next(&self) -> u64 {
+        self.state().next
+    }
+
+    /// The segments that hold anything at or behind `from`.
+    pub(crate) fn segments_from(&self, from: u64) -> Vec<Segment> {
+        self.state().segments.iter().filter(|segment| segment.next > from).copied().collect()
+    }
+
+    /// Tells of a batch that is durable: `segment` as it is with it.
+    pub(crate) fn grow(&self, segment: Segment) {
+        let mut state = self.state();
+        match state.segments.back_mut() {
+            Some(last) if last.first == segment.first => *last = segment,
+            _ => state.segments.push_back(segment),
+        }
+        state.next = segment.next;
+        drop(state);
+        self.grown.notify_all();
+    }
+
+    /// Blocks until there is an entry at `from`, [`Self::wake`] is called or `deadline` comes.
+    pub(crate) fn wait(&self, from: u64, deadline: Option<Instant>) {
+        let mut state = self.state();
+        while state.next <= from && !state.wake {
+            let Some(deadline) = deadline else {
+                state = self.grown.wait(state).unwrap_or_else(std::sync::PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.grown.wait_timeout(state, left);
+            state = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
+        state.wake = false;
+    }
+
+    /// Ends a [`Self::wait`], or the next one if none is under way.
+    pub(crate) fn wake(&self) {
+        self.state().wake = true;
+        self.grown.notify_all();
+    }
+
+    /// Opens a segment to read its durable part.
+    pub(crate) fn read(&self, segment: &Segment) -> io::Result<SegmentReader> {
+        Ok(SegmentReader::new(self.disk.open(segment.first)?, *segment))
+    }
+
+    /// Removes the segments that nobody needs: folded up to `folded`, older than what is remembered
+    /// of copies, and out of the replay window. The newest one stays.
+    pub(crate) fn prune(&self, folded: u64, now: Timestamp) {
+        while let Some(first) = self.take_prunable(folded, now) {
+            if let Err(error) = self.disk.remove(first) {
+                let path = self.disk.path(first);
+                tracing::warn!(?path, %error, "a journal segment cannot be removed");
+            }
+        }
+    }
+
+    fn take_prunable(&self, folded: u64, now: Timestamp) -> Option<u64> {
+        let mut state = self.state();
+        let oldest = *state.segments.front()?;
+        let newer_bytes: u64 = state.segments.iter().skip(1).map(|segment| segment.end).sum();
+        let age = Duration::from_millis(u64::try_from(now.0 - oldest.at.0).unwrap_or(0));
+        let unseen = age > REPLAY_WINDOW || newer_bytes >= REPLAY_WINDOW_BYTES;
+        let unneeded = oldest.next <= folded && age > DUPLICATES_KEPT && unseen;
+        if !unneeded || state.segments.len() < 2 {
+            return None;
+        }
+        state.segments.pop_front();
+        Some(oldest.first)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        held(&self.state)
+    }
+}

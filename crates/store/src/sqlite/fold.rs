@@ -1,0 +1,257 @@
+//! Writes a tally into the tables, together with the place it reaches.
+
+use std::net::SocketAddr;
+
+use model::message::Subscribe;
+use model::{AccountId, DeviceId, ProductId, Timestamp};
+use sqlx::SqliteConnection;
+
+use super::value::{Columns, number, number_of_kind};
+use super::{Tables, devices, failed, rows};
+use crate::fold::{Changes, LedgerKey, SessionBody, SessionChange, Tally, pack};
+use crate::{Hour, StoreError, Sum};
+
+/// Vitals kept of each device.
+const VITALS_KEPT: i64 = 100;
+
+type Device<'t> = (&'t DeviceId, &'t Changes);
+
+impl Tables {
+    /// The place behind the last entry that the tables hold.
+    pub(crate) async fn folded(&self) -> Result<u64, StoreError> {
+        let query = sqlx::query("SELECT place FROM folded WHERE one = 1");
+        Columns(&query.fetch_one(&self.pool).await.map_err(failed)?).count(0)
+    }
+
+    /// Writes all of a tally, or nothing. One that was written before changes nothing: a commit may
+    /// have succeeded though it told an error.
+    pub(crate) async fn fold(&self, tally: &Tally) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        if !advance(&mut tx, tally).await? {
+            return Ok(());
+        }
+        write_devices(&mut tx, tally).await?;
+        write_vitals(&mut tx, tally).await?;
+        write_ledger(&mut tx, tally).await?;
+        tx.commit().await.map_err(failed)
+    }
+}
+
+/// Moves the place on; false if it is there already.
+async fn advance(to: &mut SqliteConnection, tally: &Tally) -> Result<bool, StoreError> {
+    let query = sqlx::query("UPDATE folded SET place = $2 WHERE one = 1 AND place = $1");
+    let query = query.bind(number(tally.from)).bind(number(tally.next));
+    if query.execute(&mut *to).await.map_err(failed)?.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let query = sqlx::query("SELECT place FROM folded WHERE one = 1");
+    let place = Columns(&query.fetch_one(to).await.map_err(failed)?).count(0)?;
+    if place == tally.next { Ok(false) } else { Err(StoreError::Damaged("place of the journal")) }
+}
+
+async fn write_devices(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {
+    let mut changed: Vec<Device<'_>> = tally.devices.iter().collect();
+    changed.sort_unstable_by_key(|(device, _)| **device);
+    write_descriptions(to, tally).await?;
+    write_pulse(to, &changed).await?;
+    write_sessions(to, &changed).await?;
+    add_subscriptions(to, &changed).await?;
+    write_systems(to, &changed).await
+}
+
+async fn write_descriptions(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {
+    let descriptions: Vec<_> = tally.descriptions.iter().collect();
+    let head = "INSERT INTO descriptions (id, body)";
+    rows::insert(to, head, "ON CONFLICT (id) DO NOTHING", &descriptions, |row, (id, body)| {
+        row.push_bind(&id[..]);
+        row.push_bind(&body[..]);
+    })
+    .await
+}
+
+async fn write_pulse(to: &mut SqliteConnection, changed: &[Device<'_>]) -> Result<(), StoreError> {
+    let head = "INSERT INTO pulse (device, record_limit, record_seen, online, last_heard, \
+                handshake_at, peer, platform, application)";
+    let raise = "ON CONFLICT (device) DO UPDATE SET \
+        record_limit = CASE WHEN excluded.record_limit > pulse.record_limit \
+            THEN excluded.record_limit ELSE pulse.record_limit END, \
+        record_seen = CASE WHEN excluded.record_seen > pulse.record_seen \
+            THEN excluded.record_seen ELSE pulse.record_seen END, \
+        online = COALESCE(excluded.online, pulse.online), \
+        last_heard = COALESCE(excluded.last_heard, pulse.last_heard), \
+        handshake_at = COALESCE(excluded.handshake_at, pulse.handshake_at), \
+        peer = COALESCE(excluded.peer, pulse.peer), \
+        platform = COALESCE(excluded.platform, pulse.platform), \
+        application = COALESCE(excluded.application, pulse.application)";
+    let reset = "ON CONFLICT (device) DO UPDATE SET \
+        record_limit = excluded.record_limit, \
+        record_seen = excluded.record_seen, \
+        online = COALESCE(excluded.online, pulse.online), \
+        last_heard = COALESCE(excluded.last_heard, pulse.last_heard), \
+        handshake_at = COALESCE(excluded.handshake_at, pulse.handshake_at), \
+        peer = COALESCE(excluded.peer, pulse.peer), \
+        platform = COALESCE(excluded.platform, pulse.platform), \
+        application = COALESCE(excluded.application, pulse.application)";
+    for (tail, records_reset) in [(raise, false), (reset, true)] {
+        let chosen: Vec<Device<'_>> = changed
+            .iter()
+            .filter(|(_, changes)| changes.records_reset == records_reset)
+            .copied()
+            .collect();
+        rows::insert(to, head, tail, &chosen, |row, (device, changes)| {
+            row.push_bind(&device.0[..]);
+            row.push_bind(number(changes.record_limit));
+            row.push_bind(number(changes.record_seen));
+            row.push_bind(changes.online.map(i64::from));
+            row.push_bind(changes.last_heard.map(|at| at.0));
+            row.push_bind(changes.handshake_at.map(|at| at.0));
+            row.push_bind(changes.peer.map(|peer: SocketAddr| peer.to_string()));
+            row.push_bind(changes.platform.map(i64::from));
+            row.push_bind(changes.application.as_ref().map(|id| &id[..]));
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+async fn write_sessions(
+    to: &mut SqliteConnection,
+    changed: &[Device<'_>],
+) -> Result<(), StoreError> {
+    let mut replaced: Vec<(&DeviceId, &SessionBody, &[Subscribe])> = Vec::new();
+    for (device, changes) in changed {
+        match &changes.session {
+            Some(SessionChange::Forgotten) => {
+                let query = sqlx::query("DELETE FROM sessions WHERE device = $1");
+                query.bind(&device.0[..]).execute(&mut *to).await.map_err(failed)?;
+            }
+            Some(SessionChange::Replaced(body)) => {
+                replaced.push((device, body, &changes.subscriptions));
+            }
+            None => {}
+        }
+    }
+    let head = "INSERT INTO sessions (device, body, subscriptions)";
+    let tail = "ON CONFLICT (device) DO UPDATE SET body = excluded.body, \
+                subscriptions = excluded.subscriptions";
+    rows::insert(to, head, tail, &replaced, |row, (device, body, subscriptions)| {
+        row.push_bind(&device.0[..]);
+        row.push_bind(pack(body));
+        row.push_bind(pack(subscriptions));
+    })
+    .await
+}
+
+/// Adds subscriptions to sessions that were stored before.
+async fn add_subscriptions(
+    to: &mut SqliteConnection,
+    changed: &[Device<'_>],
+) -> Result<(), StoreError> {
+    for (device, changes) in changed {
+        if changes.session.is_some() || changes.subscriptions.is_empty() {
+            continue;
+        }
+        let query = sqlx::query("SELECT subscriptions FROM sessions WHERE device = $1");
+        let query = query.bind(&device.0[..]);
+        let Some(row) = query.fetch_optional(&mut *to).await.map_err(failed)? else { continue };
+        let mut all: Vec<Subscribe> = devices::unpack(Columns(&row).bytes(0)?, "subscriptions")?;
+        all.extend_from_slice(&changes.subscriptions);
+        let query = sqlx::query("UPDATE sessions SET subscriptions = $2 WHERE device = $1");
+        let query = query.bind(&device.0[..]).bind(pack(&all));
+        query.execute(&mut *to).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn write_systems(
+    to: &mut SqliteConnection,
+    changed: &[Device<'_>],
+) -> Result<(), StoreError> {
+    let told: Vec<(&DeviceId, &[u8], Timestamp)> = changed
+        .iter()
+        .filter_map(|(device, changes)| {
+            changes.system.as_ref().map(|(body, at)| (*device, &body[..], *at))
+        })
+        .collect();
+    let head = "INSERT INTO systems (device, body, told_at)";
+    let tail = "ON CONFLICT (device) DO UPDATE SET body = excluded.body, \
+                told_at = excluded.told_at";
+    rows::insert(to, head, tail, &told, |row, (device, body, at)| {
+        row.push_bind(&device.0[..]);
+        row.push_bind(*body);
+        row.push_bind(at.0);
+    })
+    .await
+}
+
+async fn write_vitals(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {
+    // Key by key, as a statement may not touch one row twice.
+    for (device, at, body) in &tally.vitals {
+        let sql = "INSERT INTO vitals (device, told_at, body) VALUES ($1, $2, $3) \
+                   ON CONFLICT (device, told_at) DO UPDATE SET body = excluded.body";
+        let query = sqlx::query(sql).bind(&device.0[..]).bind(at.0).bind(&body[..]);
+        query.execute(&mut *to).await.map_err(failed)?;
+        let sql = "DELETE FROM vitals WHERE device = $1 AND told_at <= (SELECT told_at \
+                   FROM vitals WHERE device = $1 ORDER BY told_at DESC LIMIT 1 OFFSET $2)";
+        let query = sqlx::query(sql).bind(&device.0[..]).bind(VITALS_KEPT);
+        query.execute(&mut *to).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+async fn write_ledger(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {
+    let mut devices: Vec<(&LedgerKey, &Sum)> = tally.ledger.iter().collect();
+    devices.sort_unstable_by_key(|(key, _)| **key);
+    let head = "INSERT INTO ledger_devices \
+                (account, hour, device, product, kind, messages, operations, bytes)";
+    let tail = "ON CONFLICT (account, hour, device, product, kind) DO UPDATE SET \
+                messages = ledger_devices.messages + excluded.messages, \
+                operations = ledger_devices.operations + excluded.operations, \
+                bytes = ledger_devices.bytes + excluded.bytes";
+    rows::insert(to, head, tail, &devices, |row, (key, sum)| {
+        row.push_bind(number(key.account.0));
+        row.push_bind(key.hour.0);
+        row.push_bind(&key.device.0[..]);
+        row.push_bind(product_number(key.product));
+        row.push_bind(number_of_kind(key.kind));
+        row.push_bind(number(sum.messages));
+        row.push_bind(number(sum.operations));
+        row.push_bind(number(sum.bytes));
+    })
+    .await?;
+    write_account_ledger(to, &devices).await
+}
+
+async fn write_account_ledger(
+    to: &mut SqliteConnection,
+    devices: &[(&LedgerKey, &Sum)],
+) -> Result<(), StoreError> {
+    let mut accounts = std::collections::BTreeMap::<AccountKey, Sum>::new();
+    for (key, sum) in devices {
+        let kind = number_of_kind(key.kind);
+        accounts.entry((key.account, key.hour, key.product, kind)).or_default().add(**sum);
+    }
+    let accounts: Vec<(AccountKey, Sum)> = accounts.into_iter().collect();
+    let head = "INSERT INTO ledger_accounts \
+                (account, hour, product, kind, messages, operations, bytes)";
+    let tail = "ON CONFLICT (account, hour, product, kind) DO UPDATE SET \
+                messages = ledger_accounts.messages + excluded.messages, \
+                operations = ledger_accounts.operations + excluded.operations, \
+                bytes = ledger_accounts.bytes + excluded.bytes";
+    rows::insert(to, head, tail, &accounts, |row, ((account, hour, product, kind), sum)| {
+        row.push_bind(number(account.0));
+        row.push_bind(hour.0);
+        row.push_bind(product_number(*product));
+        row.push_bind(*kind);
+        row.push_bind(number(sum.messages));
+        row.push_bind(number(sum.operations));
+        row.push_bind(number(sum.bytes));
+    })
+    .await
+}
+
+type AccountKey = (AccountId, Hour, Option<ProductId>, i64);
+
+fn product_number(product: Option<ProductId>) -> i64 {
+    product.map_or(0, |product| i64::from(product.0))
+}

@@ -1,0 +1,115 @@
+//! The tables, in SQLite. The statements keep to what PostgreSQL takes as well.
+
+mod accounts;
+mod claims;
+mod devices;
+mod fold;
+mod ledger;
+mod products;
+mod recovery;
+mod rows;
+mod settings;
+mod tokens;
+mod value;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{Sqlite, Transaction};
+
+use crate::{OpenError, StoreError};
+
+static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// Connections at once; SQLite has one writer anyway.
+const CONNECTIONS_MAX: u32 = 4;
+/// How long a writer waits for another one.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory for pages, for each connection, in KiB.
+const CACHE_KIB: i64 = 16 * 1024;
+
+/// The tables.
+#[derive(Clone)]
+pub(crate) struct Tables {
+    pool: SqlitePool,
+}
+
+impl Tables {
+    /// Opens a file, creating it if need be, and brings its schema up to date.
+    pub(crate) async fn open(file: &Path) -> Result<Self, OpenError> {
+        // FULL: a segment of the journal may go once what it holds is in the tables.
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        Self::connect(options, CONNECTIONS_MAX, file).await
+    }
+
+    /// Tables that nobody sees again.
+    pub(crate) async fn in_memory() -> Result<Self, OpenError> {
+        let options = SqliteConnectOptions::new().in_memory(true);
+        Self::connect(options, 1, Path::new("memory")).await
+    }
+
+    async fn connect(
+        options: SqliteConnectOptions,
+        connections: u32,
+        file: &Path,
+    ) -> Result<Self, OpenError> {
+        let options = options
+            .pragma("cache_size", (-CACHE_KIB).to_string())
+            .pragma("temp_store", "memory")
+            .row_buffer_size(1024);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(connections)
+            .min_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        MIGRATOR.run(&pool).await.map_err(|error| migration_error(error, file))?;
+        Ok(Self { pool })
+    }
+
+    /// Ends all connections.
+    pub(crate) async fn close(&self) {
+        self.pool.close().await;
+    }
+
+    /// A transaction that will write: it waits for other writers at its beginning, not half-way.
+    async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.pool.begin_with("BEGIN IMMEDIATE").await.map_err(failed)
+    }
+}
+
+fn migration_error(error: MigrateError, file: &Path) -> OpenError {
+    let known = MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or(0);
+    match error {
+        MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _) => {
+            OpenError::NewerVersion { path: file.to_owned(), found, known }
+        }
+        other => OpenError::Store(StoreError::Unavailable(other.to_string())),
+    }
+}
+
+/// What the database said, by who must act.
+fn failed(error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::Database(error) if error.is_unique_violation() => StoreError::Taken,
+        sqlx::Error::RowNotFound => StoreError::NotFound,
+        sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => StoreError::Damaged("row"),
+        other => StoreError::Unavailable(other.to_string()),
+    }
+}
+
+/// [`StoreError::NotFound`] if a change changed nothing.
+fn found(done: &sqlx::sqlite::SqliteQueryResult) -> Result<(), StoreError> {
+    if done.rows_affected() == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+}
