@@ -62,6 +62,9 @@ async fn replay(
     let replay = state.store.replay(filter.account, after, utc_now(), REPLAY_MAX).await?;
     match replay.missed {
         Missed::Nothing => {}
+        Missed::Events(count) => {
+            out.extend_from_slice(format!(":missed {count} events\n\n").as_bytes());
+        }
         Missed::Unknown => {
             out.extend_from_slice(b":missed events older than the replay window\n\n")
         }
