@@ -30,8 +30,6 @@ pub struct Config {
     pub publish: PublishConfig,
     /// What counts.
     pub metering: MeteringConfig,
-    /// The limits of the HTTP API.
-    pub limits: LimitsConfig,
     /// Logging.
     pub log: LogConfig,
 }
@@ -114,14 +112,6 @@ pub struct MeteringConfig {
     pub catalogue: String,
 }
 
-/// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LimitsConfig {
-    /// Whether the API's rate limits hold.
-    pub enabled: bool,
-}
-
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -153,8 +143,6 @@ pub enum ConfigError {
 pub struct Overrides {
     /// `--data`
     pub data: Option<PathBuf>,
-    /// Listen on loopback with free ports (`--demo`), unless set in a file or the environment.
-    pub demo: bool,
 }
 
 impl Config {

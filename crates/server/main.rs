@@ -1,1 +1,7 @@
-fn main() {}
+//! The `cloudchamber` command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cloudchamber::cli::main()
+}

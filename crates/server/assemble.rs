@@ -1,0 +1,137 @@
+//! Puts the server together and takes it apart.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use node::{Handle, Node};
+use store::Store;
+use tokio::net::TcpListener;
+
+use crate::admin::AdminSocket;
+use crate::config::Config;
+use crate::server_keys;
+
+/// How often expired samples of the metrics are dropped.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    node: Node,
+    handle: Handle,
+    http: web::HttpServer,
+    admin: AdminSocket,
+    store: Arc<Store>,
+    data: PathBuf,
+}
+
+/// Where a server listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// HTTP API.
+    pub http: SocketAddr,
+    /// DTLS devices.
+    pub udp: SocketAddr,
+    /// TCP devices.
+    pub tcp: SocketAddr,
+}
+
+impl Server {
+    /// Opens the data folder, makes missing keys, binds every port. The text of an error says what
+    /// to do.
+    pub async fn start(config: &Config) -> Result<Self, String> {
+        let data = config.data.dir.clone();
+        let store = Store::open(&data).await.map_err(|why| why.to_string())?;
+        let store = Arc::new(store);
+        let keys = server_keys::load_or_create(&data).map_err(|why| why.to_string())?;
+        let listener = listen(config.http.listen).await?;
+        let node = Node::start(node_config(config), Arc::clone(&store), keys);
+        let (node, handle) = node.await.map_err(|why| why.to_string())?;
+        let metrics = start_metrics();
+        let render: web::RenderMetrics = Arc::new(move || metrics.render());
+        let state = web::State::new(Arc::clone(&store), handle.clone(), render);
+        let http = web::serve(listener, state).map_err(|why| format!("HTTP: {why}"))?;
+        let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
+            .map_err(|why| format!("{}: {why}", data.display()))?;
+        Ok(Self { node, handle, http, admin, store, data })
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        Addresses {
+            http: self.http.address(),
+            udp: self.node.udp_addr(),
+            tcp: self.node.tcp_addr(),
+        }
+    }
+
+    /// Its data folder.
+    pub fn data(&self) -> &std::path::Path {
+        &self.data
+    }
+
+    /// What is kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The way to live devices.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Stops in order: no new requests, devices' messages made durable, the folder free.
+    pub async fn stop(self) {
+        drop(self.admin);
+        self.node.stop().await;
+        self.http.stop().await;
+        if let Err(why) = self.store.close().await {
+            tracing::warn!(%why, "the store was not closed in order; the next start folds what is left");
+        }
+    }
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+    TcpListener::bind(address).await.map_err(|why| {
+        format!("http.listen: cannot listen on {address}: {why}. Is another server running there? Set http.listen (CLOUDCHAMBER_HTTP__LISTEN) to another port, or to port 0 for a free one")
+    })
+}
+
+fn node_config(config: &Config) -> node::NodeConfig {
+    let defaults = node::NodeConfig::default();
+    let or_default = |value: usize, default: usize| if value == 0 { default } else { value };
+    node::NodeConfig {
+        udp: config.udp.listen,
+        tcp: config.tcp.listen,
+        shards: or_default(config.node.shards, defaults.shards),
+        pool_threads: or_default(config.node.handshake_threads, defaults.pool_threads),
+        pool_queue_max: config.node.handshake_queue,
+        socket_buffer_bytes: config.udp.socket_buffer_bytes,
+        tcp_connections_max: config.tcp.connections_max,
+        tcp_connections_per_address_max: config.tcp.connections_per_address_max,
+        trust_on_first_use: config.provisioning.trust_on_first_use,
+        ..defaults
+    }
+}
+
+/// The process has one set of metrics; a second server in it (tests) renders the first's.
+fn start_metrics() -> PrometheusHandle {
+    static METRICS: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
+    let handle = METRICS.get_or_init(|| {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let handle = recorder.handle();
+        let _ = metrics::set_global_recorder(recorder);
+        handle
+    });
+    let upkeep = handle.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    handle.clone()
+}

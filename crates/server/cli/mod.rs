@@ -1,0 +1,81 @@
+//! The command line: one file for each verb.
+
+mod device;
+mod doctor;
+mod keys;
+mod serve;
+mod sim;
+mod token;
+mod user;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::output::note;
+
+/// A device cloud for Particle-type IoT devices, on your own machine.
+#[derive(Debug, Parser)]
+#[command(name = "cloudchamber", version, about, propagate_version = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the server.
+    Serve(serve::Args),
+    /// Create accounts.
+    #[command(subcommand)]
+    User(user::Command),
+    /// Make access tokens for the API.
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Register and list devices.
+    #[command(subcommand)]
+    Device(device::Command),
+    /// Make the keys of the server and of devices.
+    Keys(keys::KeysArgs),
+    /// Run simulated devices against a server.
+    Sim(sim::Args),
+    /// Check keys, ports, reachability, clock, socket buffers and data folder; says what to do.
+    Doctor(doctor::Args),
+}
+
+/// Options of every command on the data folder.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct DataArgs {
+    /// Data folder of the server.
+    #[arg(long, env = "CLOUDCHAMBER_DATA__DIR", default_value = "cloudchamber-data")]
+    pub(crate) data: PathBuf,
+    /// Write the result as JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Runs the command line; the exit code is 0 if it did what was asked, 1 if not, 2 for a bad call.
+pub fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Serve(args) => serve::run(args),
+        Command::User(command) => user::run(command),
+        Command::Token(command) => token::run(command),
+        Command::Device(command) => device::run(command),
+        Command::Keys(args) => keys::run(args).map_err(|why| why.to_string()),
+        Command::Sim(args) => sim::run(args),
+        Command::Doctor(args) => doctor::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            note(&format!("cloudchamber: {why}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A runtime for a command that waits for a few things only.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())
+}
