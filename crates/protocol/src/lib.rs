@@ -4,3 +4,4 @@
 //! Start with [`coap::Packet`] and [`message`].
 
 pub mod coap;
+pub mod message;

@@ -1,0 +1,7 @@
+//! What the cloud says to devices: [`encode`] for the cloud, [`decode`] for the simulator.
+
+mod encode;
+mod firmware;
+
+pub use encode::{Unsendable, encode};
+pub use firmware::{DeviceFault, FromCloud, decode};
