@@ -9,8 +9,24 @@
 //! [`Shard::next_timeout`]. Answer [`Effect::Load`] at once, before the next link event.
 
 mod api;
+mod argument;
+mod calls;
 mod counters;
+mod delivery;
+mod describe;
+mod device;
+mod events;
+mod gate;
+mod internal;
+mod interner;
+mod ping;
+mod presence;
+mod rate;
+mod sending;
+mod session;
 mod shard;
+mod subscriptions;
+mod timers;
 
 pub use api::{ClaimOutcome, Effect, Input, Pause, Reply, Request, Restored, ShardConfig};
 pub use counters::Counters;

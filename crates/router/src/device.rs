@@ -1,0 +1,362 @@
+//! What a shard keeps of each device: a compact part for all, a boxed part while something is under
+//! way.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use metering::Payer;
+use model::hello::HelloFlags;
+use model::journal::OperationKind;
+use model::limits::SUBSCRIPTIONS_MAX;
+use model::link::{ExchangeId, Transport};
+use model::message::{Subscribe, SubscriptionContent};
+use model::{
+    ApplicationDescription, DeviceId, DeviceRow, DeviceState, Event, Hello, LinkId, Mono, Platform,
+    RequestId, Timestamp,
+};
+use rustc_hash::FxHashMap;
+use smallvec::SmallVec;
+
+use crate::calls::{Call, Running};
+use crate::describe::Describing;
+use crate::rate::{Bucket, InternalWindow};
+use crate::timers::Dues;
+
+/// The place of a device in its shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Slot(pub(crate) u32);
+
+impl Slot {
+    pub(crate) const FIRST: Self = Self(0);
+    pub(crate) const LAST: Self = Self(u32::MAX);
+}
+
+/// One device. There is one for each device that ever had a session here.
+#[derive(Debug)]
+pub(crate) struct Device {
+    pub(crate) id: DeviceId,
+    /// Its connection; over UDP it outlives being offline.
+    pub(crate) link: Option<LinkId>,
+    pub(crate) peer: SocketAddr,
+    pub(crate) row: DeviceRow,
+    pub(crate) facts: Facts,
+    pub(crate) last_heard: Timestamp,
+    /// 0: not known.
+    pub(crate) last_handshake_at: Timestamp,
+    pub(crate) bucket: Bucket,
+    pub(crate) internal: InternalWindow,
+    pub(crate) subscriptions: Subscriptions,
+    pub(crate) describing: Describing,
+    pub(crate) marks: Marks,
+    /// Events it missed because they were too many or too large.
+    pub(crate) events_dropped: u32,
+    pub(crate) busy: Option<Box<Busy>>,
+}
+
+/// What is true or false of a device.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Marks {
+    pub(crate) online: bool,
+    pub(crate) safe_mode: bool,
+    /// Its presence is to be written and it stands in the queue for that.
+    pub(crate) presence_due: bool,
+    /// It is being thrown out: what it says is not heard any more.
+    pub(crate) leaving: bool,
+    /// It goes with its connection.
+    pub(crate) removed: bool,
+    /// Its session came back without a description that it will not send again by itself.
+    pub(crate) unknown: bool,
+    pub(crate) updates_enabled: Option<bool>,
+    pub(crate) updates_forced: Option<bool>,
+}
+
+/// What its last Hello told, without what only the session needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    pub(crate) transport: Transport,
+    pub(crate) platform: Platform,
+    pub(crate) flags: HelloFlags,
+    product: u16,
+    product_version: u16,
+    /// 0: before Device OS 3.0.
+    pub(crate) system_version: u16,
+    /// 0: not told.
+    pub(crate) message_bytes_max: u16,
+}
+
+impl Facts {
+    pub(crate) fn of(hello: &Hello, transport: Transport) -> Self {
+        Self {
+            transport,
+            platform: hello.platform,
+            flags: hello.flags,
+            product: hello.product_id,
+            product_version: hello.product_version,
+            system_version: hello.system.map_or(0, |system| system.version),
+            message_bytes_max: hello.system.map_or(0, |system| system.message_bytes_max),
+        }
+    }
+}
+
+/// The subscriptions of one device. The two that every device makes, `spark` and `particle`, match
+/// nothing and are only marked.
+#[derive(Debug, Default)]
+pub(crate) struct Subscriptions {
+    /// Boxed to its length: it hardly ever grows.
+    pub(crate) list: Box<[Subscribe]>,
+    spark: bool,
+    particle: bool,
+}
+
+/// A device has [`SUBSCRIPTIONS_MAX`] subscriptions.
+#[derive(Debug)]
+pub(crate) struct TooMany;
+
+impl Subscriptions {
+    /// Adds one, or puts it in the place of one to the same prefix, which is given back.
+    pub(crate) fn take(&mut self, subscribe: &Subscribe) -> Result<Option<Subscribe>, TooMany> {
+        let is_full = self.count() >= SUBSCRIPTIONS_MAX;
+        let mark = match (subscribe.prefix.as_str(), subscribe.device) {
+            ("spark", None) => Some(&mut self.spark),
+            ("particle", None) => Some(&mut self.particle),
+            _ => None,
+        };
+        if let Some(mark) = mark {
+            *mark |= !is_full;
+            return if *mark { Ok(None) } else { Err(TooMany) };
+        }
+        let is_same = |other: &&mut Subscribe| {
+            (&other.prefix, other.device) == (&subscribe.prefix, subscribe.device)
+        };
+        if let Some(same) = self.list.iter_mut().find(is_same) {
+            return Ok(Some(std::mem::replace(same, subscribe.clone())));
+        }
+        if is_full {
+            return Err(TooMany);
+        }
+        let mut list = std::mem::take(&mut self.list).into_vec();
+        list.push(subscribe.clone());
+        self.list = list.into();
+        Ok(None)
+    }
+
+    fn count(&self) -> usize {
+        self.list.len() + usize::from(self.spark) + usize::from(self.particle)
+    }
+}
+
+/// What is under way with a device.
+#[derive(Debug, Default)]
+pub(crate) struct Busy {
+    pub(crate) running: Option<Running>,
+    pub(crate) calls: VecDeque<Call>,
+    /// The event that was sent and not acknowledged yet.
+    pub(crate) delivering: Option<ExchangeId>,
+    pub(crate) events: VecDeque<(Arc<Event>, SubscriptionContent)>,
+    pub(crate) events_bytes: usize,
+    /// Callers that wait for a sign of life.
+    pub(crate) pings: Vec<RequestId>,
+    pub(crate) sent: SmallVec<[Sent; 2]>,
+    pub(crate) dues: Dues,
+}
+
+impl Busy {
+    fn is_idle(&self) -> bool {
+        self.running.is_none()
+            && self.calls.is_empty()
+            && self.delivering.is_none()
+            && self.events.is_empty()
+            && self.pings.is_empty()
+            && self.sent.is_empty()
+            && self.dues.is_empty()
+    }
+}
+
+/// A message to a device whose fate is open.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) exchange: ExchangeId,
+    pub(crate) what: What,
+    /// As what its attempts count, and who pays; absent: they do not.
+    pub(crate) counted: Option<(OperationKind, Payer)>,
+    pub(crate) bytes: usize,
+    /// When the first attempt was made, or, before that, when it was handed to the session.
+    pub(crate) since: Mono,
+    pub(crate) attempts: u8,
+    /// The record of the last attempt.
+    pub(crate) sequence: u64,
+}
+
+/// What a sent message is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum What {
+    Call,
+    Delivery,
+    Describe,
+    KeyChange,
+    Ping,
+}
+
+impl Device {
+    pub(crate) fn new(id: DeviceId, peer: SocketAddr, row: DeviceRow, facts: Facts) -> Self {
+        Self {
+            id,
+            link: None,
+            peer,
+            row,
+            facts,
+            last_heard: Timestamp::default(),
+            last_handshake_at: Timestamp::default(),
+            bucket: Bucket::default(),
+            internal: InternalWindow::default(),
+            subscriptions: Subscriptions::default(),
+            describing: Describing::default(),
+            marks: Marks::default(),
+            events_dropped: 0,
+            busy: None,
+        }
+    }
+
+    pub(crate) fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    pub(crate) fn sent(&mut self, exchange: ExchangeId) -> Option<&mut Sent> {
+        self.busy.as_mut()?.sent.iter_mut().find(|sent| sent.exchange == exchange)
+    }
+
+    /// Takes the sent message out: its fate is known.
+    pub(crate) fn take_sent(&mut self, exchange: ExchangeId) -> Option<Sent> {
+        let sent = &mut self.busy.as_mut()?.sent;
+        let place = sent.iter().position(|sent| sent.exchange == exchange)?;
+        Some(sent.remove(place))
+    }
+
+    /// Nothing that was sent matters any more: the session makes no further attempt of it.
+    pub(crate) fn forget_sent(&mut self) {
+        if let Some(busy) = &mut self.busy {
+            busy.sent.clear();
+            busy.delivering = None;
+        }
+    }
+
+    /// Gives the memory back when nothing is under way.
+    pub(crate) fn rest(&mut self) {
+        self.busy.take_if(|busy| busy.is_idle());
+    }
+
+    pub(crate) fn payer(&self) -> Option<Payer> {
+        let account = self.row.account?;
+        Some(Payer { account, product: self.row.product, device: self.id })
+    }
+
+    /// The description that calls go by.
+    pub(crate) fn description(&self) -> Option<&Arc<ApplicationDescription>> {
+        self.row.description.as_ref().filter(|_| !self.marks.safe_mode)
+    }
+
+    pub(crate) fn state(&self) -> DeviceState {
+        let told = |number: u16| (number != u16::MAX).then_some(number);
+        let known = |at: Timestamp| (at != Timestamp::default()).then_some(at);
+        DeviceState {
+            device: self.id,
+            online: self.marks.online,
+            last_heard: known(self.last_heard),
+            last_handshake_at: known(self.last_handshake_at),
+            peer: Some(self.peer),
+            transport: Some(self.facts.transport),
+            platform: Some(self.facts.platform),
+            firmware_product: told(self.facts.product),
+            firmware_version: told(self.facts.product_version),
+            system_version: (self.facts.system_version > 0).then_some(self.facts.system_version),
+            description: self.description().cloned(),
+            safe_mode: self.marks.safe_mode,
+            updates_enabled: self.marks.updates_enabled,
+            updates_forced: self.marks.updates_forced,
+            events_dropped: self.events_dropped,
+        }
+    }
+}
+
+/// The devices of a shard, found by id and by connection.
+#[derive(Debug, Default)]
+pub(crate) struct Devices {
+    slots: Vec<Option<Device>>,
+    free: Vec<Slot>,
+    by_id: FxHashMap<DeviceId, Slot>,
+    by_link: FxHashMap<LinkId, Slot>,
+}
+
+impl Devices {
+    pub(crate) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    pub(crate) fn get(&self, slot: Slot) -> Option<&Device> {
+        self.slots.get(slot.0 as usize)?.as_ref()
+    }
+
+    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Device> {
+        self.slots.get_mut(slot.0 as usize)?.as_mut()
+    }
+
+    pub(crate) fn slot_of(&self, device: DeviceId) -> Option<Slot> {
+        self.by_id.get(&device).copied()
+    }
+
+    pub(crate) fn slot_of_link(&self, link: LinkId) -> Option<Slot> {
+        self.by_link.get(&link).copied()
+    }
+
+    pub(crate) fn insert(&mut self, device: Device) -> Slot {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            Slot(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
+        });
+        self.by_id.insert(device.id, slot);
+        if let Some(place) = self.slots.get_mut(slot.0 as usize) {
+            *place = Some(device);
+        }
+        slot
+    }
+
+    /// Takes a device out; its connection is not known any more.
+    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Device> {
+        self.unlink(slot);
+        let device = self.slots.get_mut(slot.0 as usize)?.take()?;
+        self.by_id.remove(&device.id);
+        self.free.push(slot);
+        Some(device)
+    }
+
+    /// Makes `link` the connection of the device; gives back the one before, if it was another.
+    pub(crate) fn link(&mut self, slot: Slot, link: LinkId) -> Option<LinkId> {
+        if self.get(slot)?.link == Some(link) {
+            return None;
+        }
+        let old = self.unlink(slot);
+        self.get_mut(slot)?.link = Some(link);
+        self.by_link.insert(link, slot);
+        old
+    }
+
+    /// The device has no connection any more; gives back the one it had.
+    pub(crate) fn unlink(&mut self, slot: Slot) -> Option<LinkId> {
+        let link = self.get_mut(slot)?.link.take()?;
+        self.by_link.remove(&link);
+        Some(link)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_device_takes_at_most_256_bytes_with_its_places_in_the_maps() {
+        let maps = (size_of::<(DeviceId, Slot)>() + size_of::<(LinkId, Slot)>() + 2) * 8 / 7;
+        let bytes = size_of::<Option<Device>>() + maps;
+        assert!(bytes <= 256, "{bytes}");
+    }
+}
