@@ -3,7 +3,9 @@
 //! * [`device`]: a device that behaves as the firmware does, without a socket or a clock.
 //! * [`identity`]: ids, keys and the lines that register them.
 //! * [`live`]: one device over a real socket, for tests against a running server.
+//! * [`probe`]: is there a server at all?
 
 pub mod device;
 pub mod identity;
 pub mod live;
+pub mod probe;

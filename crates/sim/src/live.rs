@@ -56,6 +56,11 @@ impl Live {
         &self.observations
     }
 
+    /// Forgets what was observed, for a device that lives long.
+    pub fn forget_observations(&mut self) {
+        self.observations.clear();
+    }
+
     /// Lets the device live for this long.
     pub fn run(&mut self, span: Duration) {
         self.run_until(span, |_| false);

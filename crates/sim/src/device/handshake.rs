@@ -398,7 +398,7 @@ impl ClientHandshake {
     }
 
     fn send_client_hello(&mut self, now: Mono, cookie: &[u8], out: &mut Vec<u8>) {
-        let body = client_hello(&self.parameters, cookie);
+        let body = client_hello(self.parameters.offers_cid, &self.parameters.client_random, cookie);
         self.transcript = Sha256::new();
         self.flight.clear();
         self.add_message(handshake_type::CLIENT_HELLO, &body);
@@ -563,11 +563,20 @@ fn read_key_exchange(body: &[u8]) -> Option<(Point, &[u8], &[u8])> {
     reader.is_empty().then_some((point, parameters, signature))
 }
 
+/// The datagram that opens a handshake.
+pub(crate) fn first_client_hello(offers_cid: bool, client_random: &[u8; 32]) -> Vec<u8> {
+    let body = client_hello(offers_cid, client_random, &[]);
+    let (mut message, mut datagram) = (Vec::new(), Vec::new());
+    codec::write_handshake(handshake_type::CLIENT_HELLO, 0, &body, &mut message);
+    codec::write_plain_record(ContentType::Handshake, 0, &message, &mut datagram);
+    datagram
+}
+
 /// The ClientHello of Device OS, byte for byte (`dtls-session.md` §3).
-fn client_hello(parameters: &Parameters, cookie: &[u8]) -> Vec<u8> {
+fn client_hello(offers_cid: bool, client_random: &[u8; 32], cookie: &[u8]) -> Vec<u8> {
     let mut body = Vec::with_capacity(128);
     body.extend(VERSION_1_2);
-    body.extend(parameters.client_random);
+    body.extend(client_random);
     body.push(0);
     body.push(cookie.len() as u8);
     body.extend(cookie);
@@ -575,7 +584,7 @@ fn client_hello(parameters: &Parameters, cookie: &[u8]) -> Vec<u8> {
     body.extend(CIPHER_SUITE.to_be_bytes());
     body.extend(RENEGOTIATION_SCSV.to_be_bytes());
     body.extend([1, 0]);
-    let extensions = client_extensions(parameters.offers_cid);
+    let extensions = client_extensions(offers_cid);
     body.extend((extensions.len() as u16).to_be_bytes());
     body.extend(extensions);
     body

@@ -43,6 +43,7 @@ use profile::{Generation, Profile};
 use retained::Retained;
 
 pub use handshake::HandshakeFailure;
+pub(crate) use handshake::first_client_hello;
 pub use publish::{Acknowledgement, Publish, PublishError};
 pub use retained::RetainedMemory;
 
