@@ -74,3 +74,30 @@ pub const PUBLISH_REFILL: Duration = Duration::from_millis(1000);
 pub const INTERNAL_EVENTS_MAX: u32 = 255;
 /// See [`INTERNAL_EVENTS_MAX`].
 pub const INTERNAL_WINDOW: Duration = Duration::from_secs(65);
+
+/// Messages of one connection that wait for its device to be ready; more are unsendable.
+pub const SENDS_WAITING_MAX: usize = 32;
+/// Requests of the cloud to one device whose fate is open; more wait (`protocol/reliability.md` §7).
+pub const EXCHANGES_OPEN_MAX: usize = 15;
+/// Answers of one connection that wait for a record number; more are dropped, the device asks again.
+pub const REPLIES_WAITING_MAX: usize = 16;
+/// Fewer record numbers left than this: more are reserved.
+pub const RECORD_NUMBERS_LOW: u64 = 512;
+/// A reservation that was not granted is asked for again after this.
+pub const RESERVE_AGAIN: Duration = Duration::from_secs(10);
+/// Block-wise bodies on their way in, for each connection; the oldest one goes for a new one.
+pub const BODIES_MAX: usize = 4;
+/// Life of a block-wise body of which no block came.
+pub const BODY_LIFE: Duration = Duration::from_secs(90);
+/// How often a block-wise Describe answer is begun again because it changed on the way.
+pub const DESCRIBE_RESTARTS_MAX: u8 = 3;
+/// How long the cloud waits for the second half of a Describe answer that comes in two
+/// (`protocol/messages.md` §6.2, the oldest TCP devices).
+pub const DESCRIBE_SECOND_HALF: Duration = Duration::from_secs(2);
+/// How long a TCP device may take for its Hello after the key exchange.
+pub const TCP_HELLO_WAIT: Duration = Duration::from_secs(20);
+/// How long the other server key is used for handshakes from an address that did not know the one
+/// (`decisions.md`, Identity and keys).
+pub const OTHER_SERVER_KEY: Duration = Duration::from_secs(60);
+/// Addresses for which that is remembered; for more the current key is used.
+pub const OTHER_SERVER_KEY_ADDRESSES_MAX: usize = 1024;

@@ -1,0 +1,146 @@
+//! What a connection needs only while something is going on. An idle one has none of it.
+
+use std::collections::VecDeque;
+
+use model::limits::{EXCHANGE_LIFETIME, REPLIES_WAITING_MAX, RESERVE_AGAIN, SENDS_WAITING_MAX};
+use model::link::ExchangeId;
+use model::{CloudMessage, Mono};
+
+use super::bodies::Bodies;
+use super::duplicates::Duplicates;
+use super::exchange::Exchange;
+use super::newcomer::Newcomer;
+
+/// The rare state of a connection.
+#[derive(Debug, Default)]
+pub(crate) struct Busy {
+    /// Messages that came before.
+    pub(crate) duplicates: Duplicates,
+    /// Our requests whose fate is open, in the order they were begun.
+    pub(crate) exchanges: Vec<Exchange>,
+    /// What waits for the device to be ready, or for a record number.
+    pub(crate) waiting: VecDeque<(ExchangeId, CloudMessage)>,
+    /// Answers that wait for a record number.
+    pub(crate) replies: VecDeque<Box<[u8]>>,
+    /// Block-wise bodies on their way in.
+    pub(crate) bodies: Bodies,
+    /// Until when nothing is sent if the device is silent after its Hello; known when the Hello was
+    /// acknowledged.
+    pub(crate) quiet_until: Option<Mono>,
+    /// When more record numbers were asked for.
+    pub(crate) reserve_asked_at: Option<Mono>,
+    /// A session that nobody said Hello on.
+    pub(crate) newcomer: Option<Box<Newcomer>>,
+    /// Tokens whose answer did not come, and when each may be used again.
+    retired_tokens: Vec<(u8, Mono)>,
+}
+
+impl Busy {
+    /// That of a connection without Hello.
+    pub(crate) fn new(newcomer: Newcomer) -> Box<Self> {
+        Box::new(Self { newcomer: Some(Box::new(newcomer)), ..Self::default() })
+    }
+
+    /// Whether all of this can go.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.duplicates.is_empty()
+            && self.exchanges.is_empty()
+            && self.waiting.is_empty()
+            && self.replies.is_empty()
+            && self.bodies.is_empty()
+            && self.quiet_until.is_none()
+            && self.reserve_asked_at.is_none()
+            && self.newcomer.is_none()
+            && self.retired_tokens.is_empty()
+    }
+
+    /// Queues a message; `false` if there are too many already.
+    pub(crate) fn wait(&mut self, exchange: ExchangeId, message: CloudMessage) -> bool {
+        let fits = self.waiting.len() < SENDS_WAITING_MAX;
+        if fits {
+            self.waiting.push_back((exchange, message));
+        }
+        fits
+    }
+
+    /// Queues an answer; `false` if there are too many already.
+    pub(crate) fn keep_reply(&mut self, message: &[u8]) -> bool {
+        let fits = self.replies.len() < REPLIES_WAITING_MAX;
+        if fits {
+            self.replies.push_back(message.into());
+        }
+        fits
+    }
+
+    /// The next value of the token counter that is in no use; none if all are.
+    pub(crate) fn take_token(&self, counter: &mut u8, now: Mono) -> Option<u8> {
+        (0..=u8::MAX).find_map(|_| {
+            *counter = counter.wrapping_add(1);
+            self.is_free(*counter, now).then_some(*counter)
+        })
+    }
+
+    fn is_free(&self, token: u8, now: Mono) -> bool {
+        self.exchanges.iter().all(|exchange| exchange.token != Some(token))
+            && self.retired_tokens.iter().all(|(retired, until)| *retired != token || *until <= now)
+    }
+
+    /// Keeps a token out of use: its answer may still come.
+    pub(crate) fn retire(&mut self, token: Option<u8>, now: Mono) {
+        let Some(token) = token else { return };
+        self.retired_tokens.retain(|(retired, _)| *retired != token);
+        self.retired_tokens.push((token, now.after(EXCHANGE_LIFETIME)));
+    }
+
+    /// Forgets what is too old.
+    pub(crate) fn expire(&mut self, now: Mono) {
+        self.duplicates.expire(now);
+        self.bodies.expire(now);
+        self.retired_tokens.retain(|(_, until)| *until > now);
+        if self.reserve_asked_at.is_some_and(|at| at.after(RESERVE_AGAIN) <= now) {
+            self.reserve_asked_at = None;
+        }
+    }
+
+    /// When something in here is to be looked at again. Without record numbers no transmission is due.
+    pub(crate) fn deadline(&self, now: Mono, can_send: bool) -> Option<Mono> {
+        let exchanges = self.exchanges.iter().filter_map(|exchange| exchange.deadline(can_send));
+        let retired = self.retired_tokens.iter().map(|(_, until)| *until);
+        let newcomer = self.newcomer.as_ref().map(|newcomer| newcomer.expires_at);
+        exchanges
+            .chain(retired)
+            .chain(newcomer)
+            .chain(self.duplicates.deadline(now))
+            .chain(self.bodies.deadline())
+            .chain(self.quiet_until)
+            .chain(self.reserve_asked_at.map(|at| at.after(RESERVE_AGAIN)))
+            .min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_retired_token_is_passed_over_for_247_seconds() {
+        let mut busy = Busy::default();
+        let now = Mono(1_000_000);
+        busy.retire(Some(8), now);
+        let mut counter = 7;
+        assert_eq!(busy.take_token(&mut counter, now), Some(9));
+        counter = 7;
+        assert_eq!(busy.take_token(&mut counter, Mono(248_000_000)), Some(8));
+        busy.expire(Mono(248_000_000));
+        assert!(busy.is_idle());
+    }
+
+    #[test]
+    fn there_is_no_token_when_all_are_retired() {
+        let mut busy = Busy::default();
+        for token in 0..=u8::MAX {
+            busy.retire(Some(token), Mono(0));
+        }
+        assert_eq!(busy.take_token(&mut 0, Mono(1)), None);
+    }
+}

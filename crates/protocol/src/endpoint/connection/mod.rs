@@ -1,0 +1,337 @@
+//! One connection: a device's session over UDP or its stream over TCP, from its first record to its
+//! end.
+//!
+//! [`incoming`] takes what the device says, [`outgoing`] carries what the cloud says, [`timeout`]
+//! does what is due. An idle connection is small: what it needs only at times is in [`Busy`].
+
+mod answers;
+mod bodies;
+mod busy;
+mod duplicates;
+mod exchange;
+mod fetch;
+mod incoming;
+mod keep_alive;
+mod newcomer;
+mod opening;
+mod outgoing;
+mod publishing;
+mod responses;
+mod timeout;
+mod traits;
+
+use std::net::SocketAddr;
+
+use model::limits::{RECORD_NUMBERS_LOW, RECORD_NUMBERS_RESERVED, TCP_SILENCE};
+use model::link::{LinkEvent, Transport};
+use model::{DeviceId, Hello, LinkId, Mono, Now};
+use secure::dtls::{ConnectionId, ContentType, Session};
+use secure::tcp::{FrameKeys, FrameOpener, FrameSealer};
+
+use self::busy::Busy;
+use self::keep_alive::KeepAlive;
+pub(crate) use self::newcomer::Newcomer;
+use self::traits::Traits;
+use super::counters::Counters;
+use super::output::{Outbox, Output};
+use crate::coap::{Builder, Header};
+
+/// A connection and what is known of its device.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) link: LinkId,
+    pub(crate) peer: SocketAddr,
+    /// Whose it is; nobody's until its Hello.
+    pub(crate) device: Option<DeviceId>,
+    channel: Channel,
+    heard_at: Mono,
+    sent_at: Mono,
+    keep_alive: KeepAlive,
+    traits: Traits,
+    last_ping_id: u16,
+    token_counter: u8,
+    phase: Phase,
+    /// Whether a message sent now is believed to arrive.
+    online: bool,
+    /// Whether the shard waits to hear that the device is alive.
+    unannounced: bool,
+    busy: Option<Box<Busy>>,
+}
+
+#[derive(Debug)]
+enum Channel {
+    Datagram(Session),
+    Stream(Box<Stream>),
+}
+
+/// Both directions of a TCP device.
+#[derive(Debug)]
+struct Stream {
+    /// Absent while its messages are being handled.
+    opener: Option<FrameOpener>,
+    sealer: FrameSealer,
+    next_message_id: u16,
+}
+
+/// Whether the device listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// No Hello came: nothing but it is taken.
+    Silent,
+    /// The device may not have the answer to its Hello and would drop what is sent.
+    Quiet,
+    Open,
+}
+
+/// What a connection works with.
+pub(crate) struct Context<'a> {
+    pub(crate) now: Now,
+    pub(crate) out: &'a mut Outbox,
+    pub(crate) counters: &'a mut Counters,
+    /// Holds the message that is being written.
+    pub(crate) scratch: &'a mut Vec<u8>,
+}
+
+/// What a connection cannot do by itself.
+#[derive(Debug)]
+pub(crate) enum Upshot {
+    /// Nothing more to do.
+    Done,
+    /// A Hello that did not come before: who is it?
+    Greeted(Box<Greeting>),
+    /// It is over. Whether its stored session is void as well.
+    Ended { forget: bool },
+}
+
+/// A Hello on its way through.
+#[derive(Debug)]
+pub(crate) struct Greeting {
+    pub(crate) hello: Hello,
+    pub(crate) header: Header,
+    pub(crate) record: u64,
+}
+
+impl Connection {
+    /// A session fresh from its handshake.
+    pub(crate) fn established(
+        link: LinkId,
+        peer: SocketAddr,
+        session: Session,
+        newcomer: Newcomer,
+        now: Mono,
+    ) -> Self {
+        Self {
+            busy: Some(Busy::new(newcomer)),
+            ..Self::new(link, peer, Channel::Datagram(session), now)
+        }
+    }
+
+    /// A stream after its key exchange.
+    pub(crate) fn accepted(
+        link: LinkId,
+        peer: SocketAddr,
+        keys: &FrameKeys,
+        next_message_id: u16,
+        newcomer: Newcomer,
+        now: Mono,
+    ) -> Self {
+        let stream = Stream {
+            opener: Some(FrameOpener::new(keys)),
+            sealer: FrameSealer::new(keys),
+            next_message_id,
+        };
+        let channel = Channel::Stream(Box::new(stream));
+        Self { busy: Some(Busy::new(newcomer)), ..Self::new(link, peer, channel, now) }
+    }
+
+    /// A session from the store: its device believes in it, so it is open at once.
+    pub(crate) fn restored(
+        link: LinkId,
+        peer: SocketAddr,
+        session: Session,
+        online: bool,
+        now: Mono,
+    ) -> Self {
+        let fresh = Self::new(link, peer, Channel::Datagram(session), now);
+        Self { phase: Phase::Open, online, unannounced: true, ..fresh }
+    }
+
+    fn new(link: LinkId, peer: SocketAddr, channel: Channel, now: Mono) -> Self {
+        Self {
+            link,
+            peer,
+            device: None,
+            channel,
+            heard_at: now,
+            sent_at: now,
+            keep_alive: KeepAlive::default(),
+            traits: Traits::default(),
+            last_ping_id: 0,
+            token_counter: 0,
+            phase: Phase::Silent,
+            online: false,
+            unannounced: false,
+            busy: None,
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.channel {
+            Channel::Datagram(_) => Transport::Udp,
+            Channel::Stream(_) => Transport::Tcp,
+        }
+    }
+
+    pub(crate) fn is_datagram(&self) -> bool {
+        self.transport() == Transport::Udp
+    }
+
+    pub(crate) fn cid(&self) -> Option<ConnectionId> {
+        self.session()?.cid()
+    }
+
+    pub(crate) fn session(&self) -> Option<&Session> {
+        match &self.channel {
+            Channel::Datagram(session) => Some(session),
+            Channel::Stream(_) => None,
+        }
+    }
+
+    pub(crate) fn session_mut(&mut self) -> Option<&mut Session> {
+        match &mut self.channel {
+            Channel::Datagram(session) => Some(session),
+            Channel::Stream(_) => None,
+        }
+    }
+
+    pub(crate) fn newcomer_mut(&mut self) -> Option<&mut Newcomer> {
+        self.busy.as_mut()?.newcomer.as_deref_mut()
+    }
+
+    /// Takes the state of a session without Hello away.
+    pub(crate) fn take_newcomer(&mut self) -> Option<Box<Newcomer>> {
+        self.busy.as_mut()?.newcomer.take()
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
+        let silence = self.online.then(|| self.silent_at());
+        let can_send = self.can_send();
+        let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
+        silence.into_iter().chain(busy).min()
+    }
+
+    fn silent_at(&self) -> Mono {
+        self.heard_at.after(match self.channel {
+            Channel::Datagram(_) => self.keep_alive.silence(),
+            Channel::Stream(_) => TCP_SILENCE,
+        })
+    }
+
+    /// Lets rare state go that holds nothing.
+    pub(crate) fn settle(&mut self) {
+        if self.busy.as_ref().is_some_and(|busy| busy.is_idle()) {
+            self.busy = None;
+        }
+    }
+
+    fn busy(&mut self) -> &mut Busy {
+        self.busy.get_or_insert_default()
+    }
+
+    /// Whether there is a record number for another message.
+    fn can_send(&self) -> bool {
+        self.session().is_none_or(|session| session.next_record_number() < session.record_limit())
+    }
+
+    /// Writes a message and sends it, or keeps it until there is a record number.
+    fn reply(&mut self, cx: &mut Context<'_>, header: Header, payload: impl FnOnce(Builder<'_>)) {
+        cx.scratch.clear();
+        payload(Builder::new(header, cx.scratch));
+        self.send_reply(cx);
+    }
+
+    /// Sends the answer in `scratch`, or keeps it until there is a record number.
+    fn send_reply(&mut self, cx: &mut Context<'_>) {
+        if self.transmit(cx) {
+            return;
+        }
+        if !self.busy().keep_reply(cx.scratch) {
+            cx.counters.dropped_queue_full += 1;
+        }
+    }
+
+    /// Sends the message in `scratch`; `false` if there is no record number for it.
+    fn transmit(&mut self, cx: &mut Context<'_>) -> bool {
+        let sent = match &mut self.channel {
+            Channel::Datagram(session) => {
+                seal(session, self.peer, ContentType::ApplicationData, cx)
+            }
+            Channel::Stream(stream) => {
+                let mut bytes = Vec::with_capacity(cx.scratch.len() + FRAME_ROOM);
+                let sealed = stream.sealer.seal(cx.scratch, &mut bytes);
+                debug_assert!(sealed.is_ok(), "messages are smaller than the device's buffer");
+                cx.out.outputs.push_back(Output::Stream { link: self.link, bytes });
+                true
+            }
+        };
+        if sent {
+            self.sent_at = cx.now.mono;
+        }
+        self.reserve(cx);
+        sent
+    }
+
+    /// Sends an alert. Without a record number the device has to find out by itself.
+    pub(crate) fn send_alert(&mut self, cx: &mut Context<'_>, level: u8, description: u8) {
+        cx.scratch.clear();
+        cx.scratch.extend_from_slice(&[level, description]);
+        if let Channel::Datagram(session) = &mut self.channel {
+            seal(session, self.peer, ContentType::Alert, cx);
+        }
+    }
+
+    /// Asks for more record numbers in time.
+    fn reserve(&mut self, cx: &mut Context<'_>) {
+        let Channel::Datagram(session) = &self.channel else { return };
+        let limit = session.record_limit();
+        let is_low = session.next_record_number() + RECORD_NUMBERS_LOW >= limit;
+        if !is_low || self.device.is_none() || self.busy().reserve_asked_at.is_some() {
+            return;
+        }
+        self.busy().reserve_asked_at = Some(cx.now.mono);
+        let record_limit = limit + RECORD_NUMBERS_RESERVED;
+        cx.out.event(LinkEvent::Reserve { link: self.link, record_limit });
+    }
+}
+
+/// What of a snapshot tells about the device.
+pub(crate) const TRAITS_BYTES: usize = Traits::BYTES;
+/// Room for a frame's length and padding.
+const FRAME_ROOM: usize = 18;
+
+fn seal(
+    session: &mut Session,
+    peer: SocketAddr,
+    content_type: ContentType,
+    cx: &mut Context<'_>,
+) -> bool {
+    let Context { out, counters, scratch, .. } = cx;
+    let before = out.transmits.bytes_len();
+    let sealed = out.transmits.add(peer, |bytes| session.seal(content_type, scratch, bytes));
+    if sealed.is_ok() {
+        counters.datagrams_sent += 1;
+        counters.bytes_sent += (out.transmits.bytes_len() - before) as u64;
+    }
+    sealed.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        assert!(size_of::<Connection>() <= 256, "{}", size_of::<Connection>());
+    }
+}

@@ -1,0 +1,316 @@
+//! The handshakes that are open, bounded in number and time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use model::limits::{OTHER_SERVER_KEY, OTHER_SERVER_KEY_ADDRESSES_MAX, RECORD_NUMBERS_RESERVED};
+use model::{DeviceId, KeyHash, Mono, Now};
+use rand::Rng;
+use secure::dtls::{
+    ClientHello, Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput,
+    HelloOutcome, IdentityKey, JobDone,
+};
+
+use super::Endpoint;
+use super::connection::{Connection, Newcomer};
+use super::output::{HandshakeId, Need};
+
+/// Open handshakes, and the count of those whose session still lacks its Hello.
+#[derive(Debug, Default)]
+pub(super) struct Handshakes {
+    open: BTreeMap<HandshakeId, Open>,
+    by_address: BTreeMap<SocketAddr, HandshakeId>,
+    due: BTreeSet<(Mono, HandshakeId)>,
+    /// Handshakes and sessions without Hello, by IP address.
+    by_ip: BTreeMap<IpAddr, usize>,
+    total: usize,
+    made: u64,
+    /// Addresses that did not know the current key of the server, until when the other one is used.
+    other_key_until: BTreeMap<IpAddr, Mono>,
+}
+
+#[derive(Debug)]
+struct Open {
+    handshake: Box<Handshake>,
+    peer: SocketAddr,
+    slot: u32,
+    /// Whose key it is, when that is known.
+    ids: Vec<DeviceId>,
+    began_at: Mono,
+    wakes_at: Option<Mono>,
+}
+
+impl Handshakes {
+    pub(super) fn by_address(&self, peer: SocketAddr) -> Option<HandshakeId> {
+        self.by_address.get(&peer).copied()
+    }
+
+    pub(super) fn next_timeout(&self) -> Option<Mono> {
+        self.due.first().map(|(at, _)| *at)
+    }
+
+    /// A session got its Hello or went: its place is free.
+    pub(super) fn release(&mut self, newcomer: &Newcomer) {
+        if let Some(ip) = newcomer.counted_ip {
+            self.release_ip(ip);
+        }
+    }
+
+    fn release_ip(&mut self, ip: IpAddr) {
+        self.total = self.total.saturating_sub(1);
+        if let Some(count) = self.by_ip.get_mut(&ip) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_ip.remove(&ip);
+            }
+        }
+    }
+
+    fn insert(&mut self, open: Open) -> HandshakeId {
+        self.made += 1;
+        let id = HandshakeId(self.made);
+        self.total += 1;
+        *self.by_ip.entry(open.peer.ip()).or_default() += 1;
+        self.by_address.insert(open.peer, id);
+        self.open.insert(id, open);
+        id
+    }
+
+    /// Takes a handshake out; its place stays taken.
+    fn take(&mut self, id: HandshakeId) -> Option<Open> {
+        let open = self.open.remove(&id)?;
+        self.by_address.remove(&open.peer);
+        if let Some(at) = open.wakes_at {
+            self.due.remove(&(at, id));
+        }
+        Some(open)
+    }
+
+    fn set_timer(&mut self, id: HandshakeId) {
+        let Some(open) = self.open.get_mut(&id) else { return };
+        let at = open.handshake.next_timeout().map(Mono);
+        let before = std::mem::replace(&mut open.wakes_at, at);
+        if before != at {
+            self.due.extend(at.map(|at| (at, id)));
+            if let Some(before) = before {
+                self.due.remove(&(before, id));
+            }
+        }
+    }
+
+    fn signing_key(&self, now: Mono, ip: IpAddr) -> IdentityKey {
+        match self.other_key_until.get(&ip) {
+            Some(until) if *until > now => IdentityKey::Previous,
+            Some(_) | None => IdentityKey::Current,
+        }
+    }
+
+    /// The client did not take the signature: the next handshakes of its address get the other key.
+    fn change_key(&mut self, now: Mono, ip: IpAddr) {
+        if self.signing_key(now, ip) == IdentityKey::Previous {
+            self.other_key_until.remove(&ip);
+            return;
+        }
+        if self.other_key_until.len() >= OTHER_SERVER_KEY_ADDRESSES_MAX {
+            self.other_key_until.retain(|_, until| *until > now);
+        }
+        if self.other_key_until.len() < OTHER_SERVER_KEY_ADDRESSES_MAX {
+            self.other_key_until.insert(ip, now.after(OTHER_SERVER_KEY));
+        }
+    }
+}
+
+impl Endpoint {
+    /// A ClientHello: costs nothing until its cookie is good, and never touches a live session.
+    pub(super) fn handle_client_hello(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) {
+        match self.cookies.answer(now.mono.0, from, bytes) {
+            HelloOutcome::Noise => self.counters.dropped_noise += 1,
+            HelloOutcome::Verify(answer) => {
+                self.counters.cookies_sent += 1;
+                self.send_datagram(from, &answer);
+            }
+            HelloOutcome::Refused(alert) => {
+                self.counters.handshakes_failed += 1;
+                self.send_datagram(from, &alert);
+            }
+            HelloOutcome::Accepted(hello) => self.handle_proven_hello(now, from, &hello, bytes),
+        }
+    }
+
+    fn handle_proven_hello(
+        &mut self,
+        now: Now,
+        from: SocketAddr,
+        hello: &ClientHello,
+        bytes: &mut [u8],
+    ) {
+        let open = self.handshakes.by_address(from);
+        if let Some(id) = open
+            && self.handshakes.open[&id].handshake.client_random() == &hello.random
+        {
+            return self.handle_handshake_datagram(now, id, from, bytes);
+        }
+        let slot = self.slots.by_address(from);
+        let newcomer = slot.and_then(|slot| self.slots.get_mut(slot)?.newcomer_mut());
+        if newcomer.is_some_and(|newcomer| newcomer.client_random == hello.random) {
+            self.counters.dropped_replayed += 1;
+        } else if !self.admits {
+            self.counters.dropped_not_admitted += 1;
+        } else {
+            if let Some(id) = open {
+                self.drop_handshake(id);
+            }
+            self.begin_handshake(now, from, hello);
+        }
+    }
+
+    fn begin_handshake(&mut self, now: Now, peer: SocketAddr, hello: &ClientHello) {
+        let of_ip = self.handshakes.by_ip.get(&peer.ip()).copied().unwrap_or(0);
+        let is_full = self.handshakes.total >= self.config.handshakes_max
+            || of_ip >= self.config.handshakes_per_address_max;
+        let slot = if is_full { None } else { self.slots.reserve() };
+        let Some(slot) = slot else {
+            self.counters.dropped_handshakes_full += 1;
+            return;
+        };
+        let random = self.random();
+        let cid = self.slots.cid(slot, random);
+        let config = HandshakeConfig {
+            server_random: self.random(),
+            ephemeral_secret: self.random(),
+            cid,
+            identity: self.handshakes.signing_key(now.mono, peer.ip()),
+            record_limit: RECORD_NUMBERS_RESERVED,
+            recorded_flight: None,
+        };
+        let handshake = Box::new(Handshake::new(now.mono.0, hello, config));
+        let open =
+            Open { handshake, peer, slot, ids: Vec::new(), began_at: now.mono, wakes_at: None };
+        let id = self.handshakes.insert(open);
+        self.slots.hold(slot, id, cid);
+        self.carry_out(now, id);
+    }
+
+    fn random<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.rng.fill_bytes(&mut bytes);
+        bytes
+    }
+
+    /// A datagram from the address of an open handshake. From any other it is dropped.
+    pub(super) fn handle_handshake_datagram(
+        &mut self,
+        now: Now,
+        id: HandshakeId,
+        from: SocketAddr,
+        bytes: &mut [u8],
+    ) {
+        match self.handshakes.open.get_mut(&id) {
+            Some(open) if open.peer == from => open.handshake.handle_datagram(now.mono.0, bytes),
+            Some(_) | None => self.counters.dropped_unknown_session += 1,
+        }
+        self.carry_out(now, id);
+    }
+
+    /// The registry's answer.
+    pub(super) fn handle_key(&mut self, now: Now, id: HandshakeId, ids: Vec<DeviceId>) {
+        let trusts = self.config.trust_on_first_use;
+        let Some(open) = self.handshakes.open.get_mut(&id) else { return };
+        open.handshake.key_known(!ids.is_empty() || trusts);
+        open.ids = ids;
+        self.carry_out(now, id);
+    }
+
+    /// The pool's answer.
+    pub(super) fn handle_job(&mut self, now: Now, id: HandshakeId, done: JobDone) {
+        let Some(open) = self.handshakes.open.get_mut(&id) else { return };
+        open.handshake.job_done(now.mono.0, done);
+        self.carry_out(now, id);
+    }
+
+    pub(super) fn handle_handshake_timeouts(&mut self, now: Now) {
+        while let Some((at, id)) = self.handshakes.due.first().copied()
+            && at <= now.mono
+        {
+            self.handshakes.due.pop_first();
+            let Some(open) = self.handshakes.open.get_mut(&id) else { continue };
+            open.wakes_at = None;
+            if open.began_at.after(self.config.handshake_life) <= now.mono {
+                self.counters.handshakes_failed += 1;
+                self.drop_handshake(id);
+                continue;
+            }
+            open.handshake.handle_timeout(now.mono.0);
+            self.carry_out(now, id);
+        }
+    }
+
+    /// Does what a handshake wants done.
+    fn carry_out(&mut self, now: Now, id: HandshakeId) {
+        while let Some(open) = self.handshakes.open.get_mut(&id)
+            && let Some(output) = open.handshake.poll()
+        {
+            let peer = open.peer;
+            match output {
+                HandshakeOutput::Send(datagram) => self.send_datagram(peer, &datagram),
+                HandshakeOutput::NeedKey { hash, spki: _ } => {
+                    self.out.need(Need::Key { handshake: id, hash: KeyHash(hash) });
+                }
+                HandshakeOutput::Job(job) => self.out.need(Need::Job { handshake: id, job }),
+                HandshakeOutput::Established(established) => {
+                    self.establish(now, id, *established);
+                }
+                HandshakeOutput::Failed(failure) => self.fail(now, id, peer, failure),
+            }
+        }
+        self.handshakes.set_timer(id);
+    }
+
+    /// The session takes the address now; the device only with its Hello.
+    fn establish(&mut self, now: Now, id: HandshakeId, established: Established) {
+        let Some(open) = self.handshakes.take(id) else { return };
+        let newcomer = Newcomer {
+            ids: open.ids,
+            expires_at: open.began_at.after(self.config.handshake_life),
+            counted_ip: Some(open.peer.ip()),
+            client_random: *open.handshake.client_random(),
+            public_key: established.spki.into(),
+            final_flight: Some(established.final_flight),
+            greeting: None,
+        };
+        self.counters.handshakes_completed += 1;
+        let link = self.slots.next_link(open.slot);
+        let session = established.session;
+        let connection = Connection::established(link, open.peer, session, newcomer, now.mono);
+        self.slots.insert(open.slot, connection);
+        self.set_timer(now, open.slot);
+    }
+
+    fn fail(&mut self, now: Now, id: HandshakeId, peer: SocketAddr, failure: HandshakeFailure) {
+        match failure {
+            HandshakeFailure::UnknownKey(_) => self.counters.handshakes_unknown_key += 1,
+            HandshakeFailure::Alert(DECRYPT_ERROR) => {
+                self.counters.handshakes_failed += 1;
+                self.handshakes.change_key(now.mono, peer.ip());
+            }
+            _ => self.counters.handshakes_failed += 1,
+        }
+        self.drop_handshake(id);
+    }
+
+    fn drop_handshake(&mut self, id: HandshakeId) {
+        if let Some(open) = self.handshakes.take(id) {
+            self.handshakes.release_ip(open.peer.ip());
+            self.slots.remove(open.slot);
+        }
+    }
+
+    pub(super) fn send_datagram(&mut self, to: SocketAddr, datagram: &[u8]) {
+        self.counters.datagrams_sent += 1;
+        self.counters.bytes_sent += datagram.len() as u64;
+        self.out.transmits.push(to, datagram);
+    }
+}
+
+/// What a client says to a signature by a key it does not hold (RFC 5246 §7.2.2).
+const DECRYPT_ERROR: u8 = secure::dtls::codec::alert::DECRYPT_ERROR;
