@@ -219,34 +219,31 @@ impl Session {
         assert!(plaintext.len() <= CONTENT_BYTES_MAX, "callers keep to the peer's message size");
         let number = self.take_record_number()?;
         let mode = self.write_mode();
-        let explicit_nonce = epoch_and_number(EPOCH, number);
-        let text_len = match mode {
-            CidMode::None => plaintext.len(),
-            CidMode::Draft05 | CidMode::Rfc9146 => {
-                (plaintext.len() + 1).next_multiple_of(CID_PADDING_BYTES)
-            }
+        let has_cid = mode != CidMode::None;
+        let inner_type = has_cid.then_some(content_type as u8);
+        let wire_type = if has_cid { TYPE_CID } else { content_type as u8 };
+        let text_len = match inner_type {
+            Some(_) => (plaintext.len() + 1).next_multiple_of(CID_PADDING_BYTES),
+            None => plaintext.len(),
         };
-        let wire_type = if mode == CidMode::None { content_type as u8 } else { TYPE_CID };
-        let additional = self.additional_data(mode, explicit_nonce, wire_type, text_len);
-
-        out.reserve(text_len + 64);
-        RecordHeader {
+        let header = RecordHeader {
             first_byte: wire_type,
             epoch: EPOCH,
             number,
-            cid: (mode != CidMode::None).then_some(self.cid),
+            cid: has_cid.then_some(self.cid),
             length: text_len + OVERHEAD_BYTES,
-        }
-        .write(out);
+        };
+        let explicit_nonce = epoch_and_number(EPOCH, number);
+        out.reserve(header.header_bytes() + header.length);
+        header.write(out);
         out.extend_from_slice(&explicit_nonce);
         let text_start = out.len();
         out.extend_from_slice(plaintext);
-        if mode != CidMode::None {
-            out.push(content_type as u8);
-            out.resize(text_start + text_len, 0);
-        }
-        let tag =
-            self.write_key().seal(&explicit_nonce, additional.as_slice(), &mut out[text_start..]);
+        out.extend(inner_type);
+        out.resize(text_start + text_len, 0);
+        let additional = self.additional_data(mode, explicit_nonce, wire_type, text_len);
+        let text = &mut out[text_start..];
+        let tag = self.write_key().seal(&explicit_nonce, additional.as_slice(), text);
         out.extend_from_slice(&tag);
         Ok(number)
     }
@@ -266,12 +263,12 @@ impl Session {
             record = &mut record[..len];
         }
         let header = RecordHeader::read(&mut Reader::new(record)).ok_or(Dropped::Malformed)?;
+        if header.epoch != EPOCH {
+            return Err(Dropped::WrongEpoch);
+        }
         let is_whole = record.len() == header.header_bytes() + header.length;
         if !is_whole || record[1..3] != VERSION_1_2 || header.length < OVERHEAD_BYTES {
             return Err(Dropped::Malformed);
-        }
-        if header.epoch != EPOCH {
-            return Err(Dropped::WrongEpoch);
         }
         let wire_type = self.wire_type(&header)?;
         let (_, fragment) = record.split_at_mut(header.header_bytes());
