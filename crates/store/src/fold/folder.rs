@@ -15,8 +15,8 @@ const ROWS_MAX: usize = 200_000;
 /// The journal on its way into the tables.
 pub(crate) struct Folder {
     log: Arc<Log>,
-    tables: Tables,
-    tally: Tally,
+    pub(super) tables: Tables,
+    pub(super) tally: Tally,
     reader: Option<(u64, SegmentReader)>,
 }
 
@@ -62,10 +62,14 @@ impl Folder {
     /// # Errors
     /// The tables cannot be written; nothing is lost, call again.
     pub(crate) async fn write(&mut self) -> Result<(), StoreError> {
-        if self.is_dirty() {
-            self.tables.fold(&self.tally).await?;
-            self.tally = Tally::new(self.tally.next);
+        if !self.is_dirty() {
+            return Ok(());
         }
+        let place = self.tables.fold(&self.tally).await?;
+        if place != self.tally.next {
+            self.reader = None;
+        }
+        self.tally = Tally::new(place);
         Ok(())
     }
 
@@ -74,11 +78,11 @@ impl Folder {
     /// # Errors
     /// The journal cannot be read or the tables not be written.
     pub(crate) async fn catch_up(&mut self) -> Result<(), StoreError> {
-        while self.position() < self.log.next() {
+        while self.folded() < self.log.next() {
             self.read().map_err(unreadable)?;
             self.write().await?;
         }
-        self.write().await
+        Ok(())
     }
 
     /// Reads what is there of the segment that holds the next entry.

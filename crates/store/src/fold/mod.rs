@@ -13,3 +13,6 @@ pub(crate) use tally::{
     Changes, DescriptionId, LedgerKey, SessionBody, SessionChange, Tally, pack,
 };
 pub(crate) use thread::FoldThread;
+
+#[cfg(test)]
+mod tests;

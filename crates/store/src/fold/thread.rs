@@ -94,7 +94,9 @@ struct Worker {
 
 impl Worker {
     fn new(folder: Folder, log: Arc<Log>, shared: Arc<Shared>) -> std::io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        // A worker of its own: the pool takes connections back in tasks, also between two writes.
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).thread_name("fold-pool").enable_time().build()?;
         Ok(Self { folder, log, shared, runtime, delay: DELAY_MIN, due: None })
     }
 

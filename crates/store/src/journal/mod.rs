@@ -17,3 +17,6 @@ mod writer;
 pub use frame::BATCH_BYTES_MAX;
 pub use log::{REPLAY_WINDOW, REPLAY_WINDOW_BYTES};
 pub use writer::Journal;
+
+#[cfg(test)]
+mod tests;

@@ -23,30 +23,30 @@ impl Tables {
         Columns(&query.fetch_one(&self.pool).await.map_err(failed)?).count(0)
     }
 
-    /// Writes all of a tally, or nothing. One that was written before changes nothing: a commit may
-    /// have succeeded though it told an error.
-    pub(crate) async fn fold(&self, tally: &Tally) -> Result<(), StoreError> {
+    /// Writes all of a tally, or nothing; tells the place that the tables reach then. It is not the
+    /// tally's if an earlier commit succeeded though it told an error: then nothing was written.
+    pub(crate) async fn fold(&self, tally: &Tally) -> Result<u64, StoreError> {
         let mut tx = self.write().await?;
-        if !advance(&mut tx, tally).await? {
-            return Ok(());
+        let place = advance(&mut tx, tally).await?;
+        if place != tally.from {
+            return Ok(place);
         }
         write_devices(&mut tx, tally).await?;
         write_vitals(&mut tx, tally).await?;
         write_ledger(&mut tx, tally).await?;
-        tx.commit().await.map_err(failed)
+        tx.commit().await.map_err(failed)?;
+        Ok(tally.next)
     }
 }
 
-/// Moves the place on; false if it is there already.
-async fn advance(to: &mut SqliteConnection, tally: &Tally) -> Result<bool, StoreError> {
+/// Moves the place on, if it is where the tally begins; tells where it was.
+async fn advance(to: &mut SqliteConnection, tally: &Tally) -> Result<u64, StoreError> {
+    let query = sqlx::query("SELECT place FROM folded WHERE one = 1");
+    let place = Columns(&query.fetch_one(&mut *to).await.map_err(failed)?).count(0)?;
     let query = sqlx::query("UPDATE folded SET place = $2 WHERE one = 1 AND place = $1");
     let query = query.bind(number(tally.from)).bind(number(tally.next));
-    if query.execute(&mut *to).await.map_err(failed)?.rows_affected() == 1 {
-        return Ok(true);
-    }
-    let query = sqlx::query("SELECT place FROM folded WHERE one = 1");
-    let place = Columns(&query.fetch_one(to).await.map_err(failed)?).count(0)?;
-    if place == tally.next { Ok(false) } else { Err(StoreError::Damaged("place of the journal")) }
+    query.execute(to).await.map_err(failed)?;
+    Ok(place)
 }
 
 async fn write_devices(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {

@@ -134,11 +134,8 @@ fn merge(
         add_pulse(device, &pulse);
         let application = pulse.application.and_then(|id| descriptions.get(&id));
         device.row.description = application.cloned();
-        if let Some(mut body) = bodies.next_if(|body| body.session.device == id) {
-            if complete(&mut body, &pulse) {
-                sessions.push(body);
-            }
-        }
+        let body = bodies.next_if(|body| body.session.device == id);
+        sessions.extend(body.and_then(|body| complete(body, &pulse)));
     }
     Recovery { devices, sessions }
 }
@@ -149,16 +146,15 @@ fn add_pulse(device: &mut Registered, pulse: &Pulse) {
     device.row.platform = pulse.platform.or(device.row.platform);
 }
 
-/// Adds what the pulse knows; false if there is no address to send to.
-fn complete(body: &mut StoredSession, pulse: &Pulse) -> bool {
-    let Some(peer) = pulse.peer else { return false };
+/// Adds what the pulse knows; `None` if there is no address to send to.
+fn complete(mut body: StoredSession, pulse: &Pulse) -> Option<StoredSession> {
     let session = &mut body.session;
-    session.peer = peer;
+    session.peer = pulse.peer?;
     session.record_limit = pulse.record_limit;
     session.record_seen = pulse.record_seen;
     session.online = pulse.online && body.transport == Transport::Udp;
     body.last_heard = pulse.last_heard.unwrap_or(body.opened_at);
-    true
+    Some(body)
 }
 
 fn registered(row: &SqliteRow) -> Result<Registered, StoreError> {

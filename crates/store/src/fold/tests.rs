@@ -1,0 +1,227 @@
+//! Folding is exact wherever it is interrupted.
+
+use std::sync::Arc;
+
+use model::event::Origin;
+use model::journal::{Charge, Entry, OperationKind};
+use model::link::{Source, Transport};
+use model::message::{Subscribe, SubscriptionContent};
+use model::{
+    AccountId, ApplicationDescription, DescribePart, DeviceId, Event, EventId, EventName,
+    EventPrefix, Hello, Metric, Platform, ProductId, Timestamp,
+};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::Folder;
+use crate::journal::Journal;
+use crate::journal::disk::{Disk, Memory};
+use crate::journal::log::Log;
+use crate::journal::scan::scan;
+use crate::sqlite::Tables;
+use crate::{AccountHour, DeviceHour, Devices, Hour, Ledger, NewDevice, Recovery, Sum, Vitals};
+
+const NOW: Timestamp = Timestamp(1_769_862_896_789);
+const DEVICES: u8 = 4;
+
+fn device(number: u8) -> DeviceId {
+    DeviceId([number; 12])
+}
+
+fn entry(random: &mut StdRng, at: Timestamp) -> Entry {
+    let device = device(random.random_range(0..DEVICES));
+    let source = Source { record: random.random_range(0..5000), message_id: 1, confirmable: true };
+    let charge = Charge {
+        account: AccountId(random.random_range(1..3)),
+        device,
+        product: random.random_bool(0.5).then_some(ProductId(10_000)),
+        kind: OperationKind::Publish,
+        operations: random.random_range(0..4),
+        bytes: random.random_range(0..100),
+        at,
+    };
+    match random.random_range(0..12) {
+        0 => Entry::Forget { device },
+        1 => Entry::Reserve { device, record_limit: random.random_range(0..9000) },
+        2 => Entry::Presence {
+            device,
+            online: random.random_bool(0.5),
+            peer: random.random_bool(0.5).then_some(([192, 0, 2, 1], 7).into()),
+            last_heard: at,
+        },
+        3 | 4 => session(random, device, source, at),
+        5 | 6 => Entry::Subscribe { device, subscribe: subscribe(random), source },
+        7 => {
+            let name = format!("f{}", random.random_range(0..3)).into();
+            let application = ApplicationDescription { functions: vec![name], variables: vec![] };
+            let part = Arc::new(DescribePart::Application(application));
+            Entry::Describe { device, part, source: Some(source), at }
+        }
+        8 => {
+            let part = Arc::new(DescribePart::Metrics(vec![Metric { id: 1, value: 2 }]));
+            Entry::Describe { device, part, source: None, at }
+        }
+        9 => Entry::Attempt { charge },
+        _ => publish(device, source, charge, at),
+    }
+}
+
+fn session(random: &mut StdRng, device: DeviceId, source: Source, at: Timestamp) -> Entry {
+    Entry::Session {
+        device,
+        transport: Transport::Udp,
+        snapshot: vec![random.random(); 8].into(),
+        peer: ([192, 0, 2, 9], 9).into(),
+        hello: Hello {
+            product_id: 1,
+            product_version: 1,
+            flags: Default::default(),
+            platform: Platform(13),
+            device_id: Some(device),
+            system: None,
+        },
+        full_handshake: random.random_bool(0.5),
+        source,
+        at,
+    }
+}
+
+fn subscribe(random: &mut StdRng) -> Subscribe {
+    let prefix = format!("p{}", random.random_range(0..100));
+    Subscribe {
+        prefix: EventPrefix::parse(prefix.as_bytes()).expect("a prefix"),
+        device: None,
+        content: SubscriptionContent::Text,
+    }
+}
+
+fn publish(device: DeviceId, source: Source, charge: Charge, at: Timestamp) -> Entry {
+    Entry::Publish {
+        event: Arc::new(Event {
+            id: EventId(0),
+            account: charge.account,
+            origin: Origin::Device(device),
+            product: charge.product,
+            name: EventName::parse(b"temp").expect("a name"),
+            data: None,
+            ttl_s: 60,
+            published_at: at,
+        }),
+        source: Some(source),
+        charge: Some(charge),
+    }
+}
+
+async fn tables() -> Tables {
+    let tables = Tables::in_memory().await.expect("memory");
+    for number in 0..DEVICES {
+        let id = device(number);
+        let new = NewDevice {
+            id,
+            account: None,
+            product: None,
+            name: None,
+            platform: None,
+            key: None,
+            first_use: false,
+        };
+        Devices::insert(&tables, &new, NOW).await.expect("new");
+    }
+    tables
+}
+
+/// Everything that the fold writes.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    recovery: Recovery,
+    accounts: Vec<AccountHour>,
+    devices: Vec<DeviceHour>,
+    vitals: Vec<Vitals>,
+}
+
+async fn outcome(tables: &Tables) -> Outcome {
+    let all = (Hour(0), Hour(i64::MAX));
+    let account = AccountId(1);
+    Outcome {
+        recovery: tables.recover().await.expect("readable"),
+        accounts: tables.account_hours(account, all.0, all.1).await.expect("readable"),
+        devices: tables.device_hours(account, all.0, all.1).await.expect("readable"),
+        vitals: tables.vitals(device(1), 1000).await.expect("readable"),
+    }
+}
+
+async fn fresh(log: &Arc<Log>, tables: &Tables) -> Folder {
+    let folded = tables.folded().await.expect("readable");
+    Folder::new(Arc::clone(log), tables.clone(), folded)
+}
+
+#[tokio::test]
+async fn a_fold_that_is_interrupted_anywhere_gives_what_an_undisturbed_one_gives() {
+    for seed in 0..20 {
+        let mut random = StdRng::seed_from_u64(seed);
+        let disk: Arc<dyn Disk> = Arc::new(Memory::default());
+        let log = Arc::new(scan(disk, 1).expect("empty"));
+        let mut journal = Journal::new(Arc::clone(&log), Arc::default());
+        let tables_of_victim = tables().await;
+        let mut victim = fresh(&log, &tables_of_victim).await;
+        for step in 0..60_i64 {
+            let at = Timestamp(NOW.0 + step * 120_000);
+            let count = random.random_range(1..8);
+            let entries: Vec<Entry> = (0..count).map(|_| entry(&mut random, at)).collect();
+            journal.append(at, &entries).expect("memory");
+            match random.random_range(0..5) {
+                0 => victim.read().expect("readable"),
+                1 => victim.write().await.expect("writable"),
+                2 => victim = fresh(&log, &tables_of_victim).await,
+                3 => victim.write_and_hear_of_a_failure().await,
+                _ => {}
+            }
+        }
+        victim.catch_up().await.expect("writable");
+        let undisturbed = tables().await;
+        fresh(&log, &undisturbed).await.catch_up().await.expect("writable");
+        let expected = outcome(&undisturbed).await;
+        assert!(expected.accounts.len() > 1 && !expected.vitals.is_empty());
+        assert_eq!(outcome(&tables_of_victim).await, expected, "seed {seed}");
+    }
+}
+
+impl Folder {
+    /// The transaction is committed, but the folder does not learn it.
+    async fn write_and_hear_of_a_failure(&mut self) {
+        self.read().expect("readable");
+        let tally = std::mem::take(&mut self.tally);
+        self.tables.fold(&tally).await.expect("writable");
+        self.tally = tally;
+    }
+}
+
+#[tokio::test]
+async fn the_sums_by_account_and_by_device_agree() {
+    let mut random = StdRng::seed_from_u64(7);
+    let disk: Arc<dyn Disk> = Arc::new(Memory::default());
+    let log = Arc::new(scan(disk, 1).expect("empty"));
+    let mut journal = Journal::new(Arc::clone(&log), Arc::default());
+    let mut expected = Sum::default();
+    for step in 0..200_i64 {
+        let at = Timestamp(NOW.0 + step * 60_000);
+        let entry = entry(&mut random, at);
+        if let Entry::Attempt { charge } | Entry::Publish { charge: Some(charge), .. } = &entry
+            && charge.account == AccountId(1)
+        {
+            let (operations, bytes) = (charge.operations.into(), charge.bytes.into());
+            expected.add(Sum { messages: 1, operations, bytes });
+        }
+        journal.append(at, &[entry]).expect("memory");
+    }
+    let tables = tables().await;
+    fresh(&log, &tables).await.catch_up().await.expect("writable");
+    let outcome = outcome(&tables).await;
+    let mut by_account = Sum::default();
+    outcome.accounts.iter().for_each(|hour| by_account.add(hour.sum));
+    let mut by_device = Sum::default();
+    outcome.devices.iter().for_each(|hour| by_device.add(hour.sum));
+    let total = tables.total(AccountId(1), Hour(0), Hour(i64::MAX)).await.expect("readable");
+    assert!(expected.operations > 0);
+    assert_eq!((by_account, by_device, total), (expected, expected, expected));
+}
