@@ -22,8 +22,8 @@ pub enum Unsendable {
     TooLarge,
 }
 
-/// Appends the message to `out` and tells its type: CON, or NON for events over TCP. Events and pings
-/// carry no token; all else carries `token`.
+/// Appends the message to `out` and tells its type: CON, or NON for events over TCP. Events, key changes
+/// and pings carry no token; all else carries `token`.
 ///
 /// # Errors
 /// The device would not take it.
@@ -47,7 +47,7 @@ pub fn encode(
             fits(name.len(), dialect.message_bytes_max)?;
             function::emit_call(name, argument, message_id, token, out);
         }
-        CloudMessage::KeyChange => key_change::emit(message_id, token, out),
+        CloudMessage::KeyChange => key_change::emit(message_id, Token::EMPTY, out),
         CloudMessage::Ping => ping::emit(message_id, out),
         CloudMessage::Signal(on) => signal::emit(*on, message_id, token, out),
         CloudMessage::VariableRequest { name } => {

@@ -4,4 +4,4 @@ mod encode;
 mod firmware;
 
 pub use encode::{Unsendable, encode};
-pub use firmware::{DeviceFault, FromCloud, decode};
+pub use firmware::{DeviceFault, FromCloud, ReceivedEvent, decode};
