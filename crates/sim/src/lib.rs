@@ -1,11 +1,13 @@
 //! Simulated devices: as a library for tests in virtual time, and over real sockets.
 //!
 //! * [`device`]: a device that behaves as the firmware does, without a socket or a clock.
+//! * [`fleet`]: many devices over real sockets.
 //! * [`identity`]: ids, keys and the lines that register them.
 //! * [`live`]: one device over a real socket, for tests against a running server.
 //! * [`probe`]: is there a server at all?
 
 pub mod device;
+pub mod fleet;
 pub mod identity;
 pub mod live;
 pub mod probe;

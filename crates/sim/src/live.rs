@@ -113,10 +113,10 @@ impl Live {
             }
             Output::Stream(bytes) => {
                 let now = self.now();
-                if let Socket::Tcp(stream) = &mut self.socket {
-                    if stream.write_all(&bytes).is_err() {
-                        self.device.stream_closed(now);
-                    }
+                if let Socket::Tcp(stream) = &mut self.socket
+                    && stream.write_all(&bytes).is_err()
+                {
+                    self.device.stream_closed(now);
                 }
             }
         }

@@ -64,13 +64,14 @@ impl Device {
 
     /// A confirmable message is executed once; copies get the acknowledgement again.
     fn requested(&mut self, now: Mono, message: &Received<'_>) {
-        if message.kind == Kind::Con && self.is_udp() {
-            if let Arrival::Duplicate(answer) = self.inbox.arrive(now, message.id) {
-                if !answer.is_empty() {
-                    self.send(&answer);
-                }
-                return;
+        if message.kind == Kind::Con
+            && self.is_udp()
+            && let Arrival::Duplicate(answer) = self.inbox.arrive(now, message.id)
+        {
+            if !answer.is_empty() {
+                self.send(&answer);
             }
+            return;
         }
         self.serve(now, message);
     }
