@@ -1,6 +1,6 @@
 //! A small DTLS client with the timers of the firmware: 3 s, doubling, every flight whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use secure::dtls::codec::{
     ContentType, HANDSHAKE_HEADER_BYTES, HandshakeHeader, Reader, RecordHeader, extension,
@@ -35,6 +35,10 @@ pub(crate) struct Client {
     transcript: Sha256,
     hello_seq: u16,
     record_number: u64,
+    /// Records of epoch 0 that came: a second one of the same number is a replay.
+    seen: BTreeSet<u64>,
+    /// Without it the Finished is of an epoch that has not begun.
+    saw_change_cipher_spec: bool,
     /// Messages of the server by number.
     received: BTreeMap<u16, Vec<u8>>,
     flight: Vec<Vec<u8>>,
@@ -64,6 +68,8 @@ impl Client {
             transcript: Sha256::new(),
             hello_seq: 0,
             record_number: 0,
+            seen: BTreeSet::new(),
+            saw_change_cipher_spec: false,
             received: BTreeMap::new(),
             flight: Vec::new(),
             finished: Vec::new(),
@@ -123,8 +129,11 @@ impl Client {
         let mut application = Vec::new();
         while let Some((header, record, rest)) = split_record(datagram) {
             if header.epoch == 0 {
-                self.handle_plain(now, &header, &record[header.header_bytes()..]);
-            } else if let Some(session) = &mut self.session
+                if self.seen.insert(header.number) {
+                    self.handle_plain(now, &header, &record[header.header_bytes()..]);
+                }
+            } else if self.saw_change_cipher_spec
+                && let Some(session) = &mut self.session
                 && let Ok(opened) = session.open(record)
             {
                 let plaintext = opened.plaintext.to_vec();
@@ -145,6 +154,7 @@ impl Client {
             self.due = None;
         }
         if header.first_byte != ContentType::Handshake as u8 {
+            self.saw_change_cipher_spec |= header.first_byte == 20 && self.session.is_some();
             return;
         }
         let of = HandshakeHeader::read(&mut Reader::new(fragment)).unwrap();

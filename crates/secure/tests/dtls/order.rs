@@ -164,6 +164,30 @@ fn flight_5_may_come_in_pieces_and_out_of_order() {
 }
 
 #[test]
+fn the_end_of_the_handshake_is_repeated_under_fresh_numbers_of_both_epochs() {
+    for kind in [Kind::Device, Kind::DeviceWithCid] {
+        let (mut handshake, mut client) = begin(kind, config());
+        let mut flight = drive(&mut handshake, &identity(), |_| true).sent.remove(0);
+        client.handle(NOW, &mut flight);
+        handshake.handle_datagram(NOW, &mut client.outputs.pop().unwrap());
+        let mut outcome = drive(&mut handshake, &identity(), |_| true);
+        let mut established = outcome.established.unwrap();
+        let mut numbers = Vec::new();
+        for _ in 0..3 {
+            let last = outcome.sent.pop().unwrap();
+            numbers.extend(records(&last).iter().map(|(header, _)| (header.epoch, header.number)));
+            client.send(NOW);
+            let (mut repeated, mut answer) = (client.outputs.pop().unwrap(), Vec::new());
+            let secure::dtls::Established { session, final_flight, .. } = &mut *established;
+            assert!(final_flight.answer(session, &mut repeated.clone(), &mut answer));
+            outcome.sent.push(answer);
+            assert!(!final_flight.answer(session, &mut repeated, &mut Vec::new()), "a copy");
+        }
+        assert_eq!(numbers, [(0, 5), (1, 0), (0, 6), (1, 1), (0, 7), (1, 2)], "{kind:?}");
+    }
+}
+
+#[test]
 fn a_client_that_does_not_hold_its_key_is_refused() {
     let (mut handshake, flight) = up_to_flight_5(Kind::Device);
     let outcome = with_byte_flipped(&mut handshake, &flight, 2, 60);
