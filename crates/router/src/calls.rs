@@ -119,7 +119,7 @@ impl Shard {
                 self.reply(call.id, Err(refusal));
             }
         }
-        self.arm_calls(now, slot);
+        self.arm_calls(slot);
     }
 
     fn next_call(&mut self, slot: Slot) -> Option<Call> {
@@ -146,7 +146,7 @@ impl Shard {
     }
 
     /// Sets the timer of the running call and of the first waiting one.
-    pub(crate) fn arm_calls(&mut self, _now: Now, slot: Slot) {
+    pub(crate) fn arm_calls(&mut self, slot: Slot) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let due = device.busy.as_ref().and_then(|busy| first_deadline(busy));
         self.timers.set(slot, device, Timer::Call, due);
@@ -233,7 +233,7 @@ impl Shard {
     }
 
     /// The attempt of a call cannot be written: the caller is told, the call itself goes on.
-    pub(crate) fn attempt_refused(&mut self, now: Now, slot: Slot, exchange: ExchangeId) {
+    pub(crate) fn attempt_refused(&mut self, slot: Slot, exchange: ExchangeId) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let Some(running) = device.busy.as_mut().and_then(|busy| busy.running.as_mut()) else {
             return;
@@ -244,7 +244,7 @@ impl Shard {
         if let Some(id) = running.id.take() {
             self.reply(id, Err(Refusal::Unavailable));
         }
-        self.arm_calls(now, slot);
+        self.arm_calls(slot);
     }
 
     /// Ends the running call; its answer, should one come, is nobody's.
@@ -266,12 +266,12 @@ impl Shard {
     }
 
     /// The caller went away. What was sent goes on and counts.
-    pub(crate) fn cancel(&mut self, now: Now, device: DeviceId, request: RequestId) {
+    pub(crate) fn cancel(&mut self, device: DeviceId, request: RequestId) {
         let Some(slot) = self.devices.slot_of(device) else { return };
         if let Some(busy) = self.devices.get_mut(slot).and_then(|device| device.busy.as_mut()) {
             busy.calls.retain(|call| call.id != request);
         }
-        self.arm_calls(now, slot);
+        self.arm_calls(slot);
         self.rest(slot);
     }
 }

@@ -60,7 +60,7 @@ impl Shard {
         } else {
             self.ask_for_describe(now, slot);
         }
-        self.arm_calls(now, slot);
+        self.arm_calls(slot);
     }
 
     /// A device that was given up is back: what was to come may have been lost.
@@ -100,8 +100,12 @@ impl Shard {
         let is_by_part = device.facts.flags.has(HelloFlags::DEVICE_INITIATED_DESCRIBE);
         let describing = &mut device.describing;
         let open = describing.missing() & !describing.asked;
-        if open == 0 || !device.marks.online {
+        if open == 0 {
             return self.settle_describe(now, slot);
+        }
+        if !device.marks.online {
+            // It is waited for again when the device comes back.
+            return;
         }
         let flags = if is_by_part { part_to_ask(open) } else { 0 };
         describing.asked |= if is_by_part { flags } else { BOTH };

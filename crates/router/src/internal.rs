@@ -170,7 +170,7 @@ impl Shard {
     ) {
         let Some(slot) = self.devices.slot_of(id) else { return };
         match row {
-            Some(row) => self.take_row(now, slot, row),
+            Some(row) => self.take_row(slot, row),
             None => return self.row_changed(now, id, None),
         }
         let Ok(name) = EventName::parse(CLAIM_CODE.as_bytes()) else { return };

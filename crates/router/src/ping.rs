@@ -35,7 +35,7 @@ impl Shard {
 
     /// Nothing came in time: for the caller the device is not there. It is given up for everybody
     /// when the last attempt is unanswered.
-    pub(crate) fn ping_timer(&mut self, _now: Now, slot: Slot) {
+    pub(crate) fn ping_timer(&mut self, slot: Slot) {
         self.answer_pings(slot, false);
     }
 

@@ -166,13 +166,13 @@ impl Shard {
     pub(crate) fn row_changed(&mut self, now: Now, id: DeviceId, row: Option<DeviceRow>) {
         let Some(slot) = self.devices.slot_of(id) else { return };
         match row {
-            Some(row) => self.take_row(now, slot, row),
+            Some(row) => self.take_row(slot, row),
             None => self.remove_device(now, slot),
         }
         self.rest(slot);
     }
 
-    pub(crate) fn take_row(&mut self, now: Now, slot: Slot, mut row: DeviceRow) {
+    pub(crate) fn take_row(&mut self, slot: Slot, mut row: DeviceRow) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let is_other_account = device.row.account != row.account;
         row.platform = device.row.platform.or(row.platform);
@@ -181,15 +181,15 @@ impl Shard {
         }
         let before = mem::replace(&mut device.row, row);
         if is_other_account {
-            self.change_owner(now, slot, before.account);
+            self.change_owner(slot, before.account);
         }
     }
 
     /// What was asked for and queued was for the owner before.
-    fn change_owner(&mut self, now: Now, slot: Slot, before: Option<model::AccountId>) {
+    fn change_owner(&mut self, slot: Slot, before: Option<model::AccountId>) {
         self.fail_calls(slot, Refusal::UnknownDevice);
         self.drop_waiting_events(slot);
-        self.arm_calls(now, slot);
+        self.arm_calls(slot);
         let Some(device) = self.devices.get(slot) else { return };
         for subscribe in &device.subscriptions.list {
             if let Some(account) = before {
@@ -209,7 +209,7 @@ impl Shard {
 
     fn remove_device(&mut self, now: Now, slot: Slot) {
         self.throw_out(now, slot);
-        self.take_row(now, slot, DeviceRow::default());
+        self.take_row(slot, DeviceRow::default());
         let Some(device) = self.devices.get_mut(slot) else { return };
         device.marks.removed = true;
         if device.link.is_none() {

@@ -94,7 +94,7 @@ impl Shard {
             match timer {
                 Timer::Call => self.call_timer(now, slot),
                 Timer::Describe => self.describe_timer(now, slot),
-                Timer::Ping => self.ping_timer(now, slot),
+                Timer::Ping => self.ping_timer(slot),
             }
             self.rest(slot);
         }
@@ -171,7 +171,7 @@ impl Shard {
     fn request(&mut self, now: Now, id: RequestId, request: Request) {
         match request {
             Request::Call { device, name, argument } => self.call(now, id, device, name, argument),
-            Request::CancelIfWaiting { device, request } => self.cancel(now, device, request),
+            Request::CancelIfWaiting { device, request } => self.cancel(device, request),
             Request::KeyReplaced { device } => {
                 self.key_replaced(now, device);
                 self.reply(id, Ok(Reply::Done));
@@ -222,18 +222,18 @@ impl Shard {
         self.gate.settle(to);
         while let Some(then) = self.gate.pop_settled() {
             self.counters.store_refusals += 1;
-            self.is_refused(now, then);
+            self.is_refused(then);
         }
     }
 
-    fn is_refused(&mut self, now: Now, then: Then) {
+    fn is_refused(&mut self, then: Then) {
         match then {
             Then::Acknowledge { link, receipt, refused } => {
                 if let Some(verdict) = refused {
                     self.acknowledge(link, receipt, verdict);
                 }
             }
-            Then::Attempted { slot, exchange } => self.attempt_refused(now, slot, exchange),
+            Then::Attempted { slot, exchange } => self.attempt_refused(slot, exchange),
             Then::Copied { link, receipt, .. } => {
                 self.acknowledge(link, receipt, Verdict::Unavailable);
             }

@@ -243,6 +243,31 @@ fn a_reply_waits_until_its_attempts_are_durable() {
 }
 
 #[test]
+fn a_time_out_waits_until_its_attempts_are_durable_too() {
+    let mut world = World::new();
+    mute(&mut world);
+    world.withholds_commits = true;
+    let id = world.call(1, "echo");
+    world.run(seconds(40));
+    assert!(!world.replies.contains_key(&id));
+    world.commit();
+    assert_eq!(world.replies[&id], Err(Refusal::TimedOut));
+}
+
+#[test]
+fn a_description_that_was_lost_with_the_device_is_asked_for_when_it_is_back() {
+    let mut world = World::new();
+    world.register(1, Some(OWNER));
+    world.hello(1);
+    world.link(LinkEvent::Silent { link: link(1) });
+    world.run(seconds(60));
+    world.link(LinkEvent::Alive { link: link(1) });
+    let id = world.call(1, "echo");
+    world.run(seconds(11));
+    assert_eq!(world.replies[&id], Ok(Reply::Returned(42)));
+}
+
+#[test]
 fn a_call_whose_attempt_cannot_be_written_is_unavailable() {
     let mut world = World::new();
     mute(&mut world);
