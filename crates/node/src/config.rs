@@ -25,10 +25,10 @@ pub struct NodeConfig {
     /// Time a TCP connection has for its handshake. Default 30 s.
     pub tcp_handshake_deadline: Duration,
     /// Threads for the public-key work of handshakes. Default 0: the number of cores.
-    pub handshake_threads: usize,
+    pub pool_threads: usize,
     /// Public-key jobs that may wait for such a thread; a handshake that finds the queue full is
     /// not begun. Default 1,024.
-    pub handshake_queue: usize,
+    pub pool_queue_max: usize,
     /// Whether an unknown key is bound to the id that its device claims. Default false.
     pub trust_on_first_use: bool,
     /// Publishes a device may make at once; 0 switches the limit off. Default 4.
@@ -54,8 +54,8 @@ impl Default for NodeConfig {
             tcp_connections_max: 20_000,
             tcp_connections_per_address_max: 1000,
             tcp_handshake_deadline: Duration::from_secs(30),
-            handshake_threads: 0,
-            handshake_queue: 1024,
+            pool_threads: 0,
+            pool_queue_max: 1024,
             trust_on_first_use: false,
             publish_burst: limits::PUBLISH_BURST,
             publish_refill_ms: 1000,
@@ -78,20 +78,25 @@ impl NodeConfig {
         Self { udp: any_port, tcp: any_port, ..Self::default() }
     }
 
+    /// Fits a byte once the settings are resolved.
+    pub(crate) fn shards_number(&self) -> u8 {
+        u8::try_from(self.shards).unwrap_or(u8::MAX)
+    }
+
     /// With every setting that says "choose" chosen for this machine.
     pub(crate) fn resolved(mut self) -> Result<Self, StartError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         if self.shards == 0 {
             self.shards = (cores / 2).clamp(1, SHARDS_MAX);
         }
-        if self.handshake_threads == 0 {
-            self.handshake_threads = cores;
+        if self.pool_threads == 0 {
+            self.pool_threads = cores;
         }
         let setting =
             |name, rule, good| if good { Ok(()) } else { Err(StartError::Setting { name, rule }) };
         setting("shards", "at most 64", self.shards <= SHARDS_MAX)?;
-        setting("handshake_threads", "at most 1,024", self.handshake_threads <= 1024)?;
-        setting("handshake_queue", "at least 1", self.handshake_queue > 0)?;
+        setting("pool_threads", "at most 1,024", self.pool_threads <= 1024)?;
+        setting("pool_queue_max", "at least 1", self.pool_queue_max > 0)?;
         setting("commit_wait", "at most 2 ms", self.commit_wait <= COMMIT_WAIT_MAX)?;
         Ok(self)
     }
@@ -110,7 +115,7 @@ pub enum StartError {
         /// As configured.
         address: SocketAddr,
         /// What the kernel said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// A setting has no meaning.
     #[error("setting {name} must be {rule}")]
@@ -121,20 +126,20 @@ pub enum StartError {
         rule: &'static str,
     },
     /// A thread or its event loop could not be made.
-    #[error("cannot start the thread {name}: raise the limit of threads or open files")]
+    #[error("cannot start the thread {name}: {cause}. Raise the limit of threads and open files")]
     Thread {
         /// Which.
         name: String,
         /// What the kernel said.
-        source: std::io::Error,
+        cause: std::io::Error,
     },
     /// The store could not be read.
-    #[error("cannot read the store")]
+    #[error(transparent)]
     Store(#[from] store::StoreError),
     /// The journal's writing end was taken before: each store serves one node.
     #[error("the journal of this store is in use")]
     JournalTaken,
     /// A key of the server is of a kind that devices do not take.
-    #[error("the server's {0} key cannot be used: make new ones with `cloudchamber keys`")]
+    #[error("the server's {0} key cannot be used: `cloudchamber keys` makes new ones")]
     Key(&'static str),
 }

@@ -1,80 +1,226 @@
 //! What the HTTP side and the command line ask of live devices.
 
-use model::device::DeviceState;
-use model::{AccountId, DeviceId, EventData, EventName, Refusal, VariableValue};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use futures_util::future::join_all;
+use model::{
+    AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, Refusal,
+    RequestId, VariableValue,
+};
+use router::{Input, Reply, Request};
+use tokio::sync::oneshot;
+use tracing::warn;
+
+use crate::mail::{Mail, Mailbox, Notice};
+use crate::shared::Shared;
 use crate::{EventHub, Health};
 
 /// The way to the shards. Cheap to clone; every request goes through a bounded inbox and is answered
-/// with [`Refusal::Unavailable`] when that is full. Dropping a returned future gives up the answer,
-/// not the request.
-#[derive(Debug, Clone)]
+/// with [`Refusal::Unavailable`] when that is full. Dropping a returned future gives up the answer:
+/// a call that was not sent to its device yet is taken out, any other finishes.
+#[derive(Clone)]
 pub struct Handle {
-    hub: EventHub,
+    shared: Arc<Shared>,
 }
 
 impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+
     /// Calls a function of a device and waits for what it returns, at most
     /// [`model::limits::CALL_DEADLINE`].
     ///
-    /// Refused with `UnknownDevice`, `Paused`, `Offline`, `UnknownFunction`, `ArgumentTooLong`,
-    /// `QueueFull`, `TimedOut`, `DeviceFailed` or `Unavailable`, in this order.
+    /// # Errors
+    /// `UnknownDevice`, `Paused`, `Offline`, `UnknownFunction`, `ArgumentTooLong`, `QueueFull`,
+    /// `TimedOut`, `DeviceFailed` or `Unavailable`, in this order.
     pub async fn call(
         &self,
-        _device: DeviceId,
-        _name: String,
-        _argument: String,
+        device: DeviceId,
+        name: String,
+        argument: String,
     ) -> Result<i32, Refusal> {
-        Err(Refusal::Unavailable)
+        let request = Request::Call { device, name: name.into(), argument: argument.into() };
+        match self.ask_device(device, request).await? {
+            Reply::Returned(value) => Ok(value),
+            other => Err(unexpected(&other)),
+        }
     }
 
-    /// Reads a variable of a device; refused like [`Handle::call`], with `UnknownVariable`.
-    pub async fn read(&self, _device: DeviceId, _name: String) -> Result<VariableValue, Refusal> {
-        Err(Refusal::Unavailable)
+    /// Reads a variable of a device, in at most [`model::limits::CALL_DEADLINE`].
+    ///
+    /// # Errors
+    /// Like [`Handle::call`], with `UnknownVariable`.
+    pub async fn read(&self, device: DeviceId, name: String) -> Result<VariableValue, Refusal> {
+        let request = Request::Read { device, name: name.into() };
+        match self.ask_device(device, request).await? {
+            Reply::Value(value) => Ok(value),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Asks a device for a sign of life; after [`model::limits::PING_DEADLINE`] what is known
     /// answers. True means online.
-    pub async fn ping(&self, _device: DeviceId) -> Result<bool, Refusal> {
-        Err(Refusal::Unavailable)
+    ///
+    /// # Errors
+    /// `UnknownDevice`, `Paused` or `Unavailable`.
+    pub async fn ping(&self, device: DeviceId) -> Result<bool, Refusal> {
+        match self.ask_device(device, Request::Ping { device }).await {
+            Ok(Reply::Online(online)) => Ok(online),
+            Err(Refusal::Offline) => Ok(false),
+            Ok(other) => Err(unexpected(&other)),
+            Err(refusal) => Err(refusal),
+        }
     }
 
     /// Starts (true) or stops the device's signal.
-    pub async fn signal(&self, _device: DeviceId, _on: bool) -> Result<(), Refusal> {
-        Err(Refusal::Unavailable)
+    ///
+    /// # Errors
+    /// `UnknownDevice`, `Offline`, `QueueFull`, `TimedOut`, `DeviceFailed` or `Unavailable`.
+    pub async fn signal(&self, device: DeviceId, on: bool) -> Result<(), Refusal> {
+        self.ask_device(device, Request::Signal { device, on }).await.map(drop)
     }
 
     /// Publishes an event of the API; returns when it is durable.
+    ///
+    /// # Errors
+    /// `Paused` or `Unavailable`.
     pub async fn publish(
         &self,
-        _account: AccountId,
-        _name: EventName,
-        _data: Option<EventData>,
-        _ttl_s: u32,
+        account: AccountId,
+        name: EventName,
+        data: Option<EventData>,
+        ttl_s: u32,
     ) -> Result<(), Refusal> {
-        Err(Refusal::Unavailable)
+        let event = Event {
+            id: EventId(0),
+            account,
+            origin: Origin::Api,
+            product: None,
+            name,
+            data,
+            ttl_s,
+            published_at: self.shared.utc(),
+        };
+        // One shard for each account, so that its events keep their order.
+        let shards = self.shared.shards.len() as u64;
+        let shard = u8::try_from(account.0 % shards).unwrap_or(0);
+        self.ask(shard, None, Request::Publish { event }).await.map(drop)
     }
 
-    /// How these devices are. In the order asked; one that no shard knows is offline and otherwise
-    /// unknown.
-    pub async fn states(&self, _devices: &[DeviceId]) -> Vec<DeviceState> {
-        Vec::new()
+    /// How these devices are, in the order asked. One that is unknown is offline and nothing else.
+    pub async fn states(&self, devices: &[DeviceId]) -> Vec<DeviceState> {
+        let mut by_shard = BTreeMap::<u8, Vec<DeviceId>>::new();
+        for device in devices {
+            if let Some(shard) = self.shared.registry.session_shard(*device) {
+                by_shard.entry(shard).or_default().push(*device);
+            }
+        }
+        let asked = by_shard.into_iter().map(|(shard, devices)| async move {
+            self.ask(shard, None, Request::States { devices }).await
+        });
+        let mut known = BTreeMap::new();
+        for reply in join_all(asked).await {
+            if let Ok(Reply::States(states)) = reply {
+                known.extend(states.into_iter().map(|state| (state.device, state)));
+            }
+        }
+        let resting = |device| self.shared.registry.resting_state(device);
+        let state = |device: &DeviceId| known.remove(device).unwrap_or_else(|| resting(*device));
+        devices.iter().map(state).collect()
     }
 
     /// To be called after the store's row of a device was written (owner, product, name, key) or
-    /// removed: the row is read again and the device's session is told. A replaced or removed key
-    /// ends the session: the device is told to make a new handshake and the stored one is void.
-    pub async fn device_changed(&self, _device: DeviceId) -> Result<(), Refusal> {
-        Err(Refusal::Unavailable)
+    /// removed: the row is read again and the device's session is told. A replaced key ends the
+    /// session: the device is told to make a new handshake and the stored one is void. A removed
+    /// device is closed.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be read; the session goes on as before.
+    pub async fn device_changed(&self, device: DeviceId) -> Result<(), Refusal> {
+        let stored = self.shared.store.devices().registered(device).await.map_err(|error| {
+            warn!(%device, %error, "a changed device was not read again");
+            Refusal::Unavailable
+        })?;
+        let shard = self.shared.registry.shard_of(device);
+        let change = self.shared.registry.refresh(device, stored);
+        let Some(shard) = self.shared.shard(shard) else { return Err(Refusal::Unavailable) };
+        if change.key_replaced && change.row.is_some() {
+            let (id, request) = (self.shared.request_id(), Request::KeyReplaced { device });
+            shard.notify(Notice::Input(Input::Request { id, request }));
+        }
+        shard.notify(Notice::Input(Input::Changed { device, row: change.row }));
+        Ok(())
     }
 
     /// The streams of committed events.
     pub fn streams(&self) -> &EventHub {
-        &self.hub
+        &self.shared.hub
     }
 
     /// How the device side fares.
     pub fn health(&self) -> Health {
-        Health { degraded: None }
+        self.shared.health()
     }
+
+    /// A device that is registered and that no shard ever saw is offline.
+    async fn ask_device(&self, device: DeviceId, request: Request) -> Result<Reply, Refusal> {
+        if self.shared.registry.row(device).is_none() {
+            return Err(Refusal::UnknownDevice);
+        }
+        let Some(shard) = self.shared.registry.session_shard(device) else {
+            return Err(Refusal::Offline);
+        };
+        let reply = self.ask(shard, Some(device), request).await;
+        reply.map_err(|refusal| match refusal {
+            Refusal::UnknownDevice => Refusal::Offline,
+            other => other,
+        })
+    }
+
+    /// Asks a shard; whose future is dropped takes back what it asked of `device`.
+    async fn ask(
+        &self,
+        shard: u8,
+        device: Option<DeviceId>,
+        request: Request,
+    ) -> Result<Reply, Refusal> {
+        let shard = self.shared.shard(shard).ok_or(Refusal::Unavailable)?;
+        let (id, (reply, answer)) = (self.shared.request_id(), oneshot::channel());
+        let mail = Mail::Request { id, request, reply };
+        shard.try_send("request", mail).map_err(|_| Refusal::Unavailable)?;
+        let mut waiting = Waiting { shard, id, device };
+        let answer = answer.await.unwrap_or(Err(Refusal::Unavailable));
+        waiting.device = None;
+        answer
+    }
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").finish_non_exhaustive()
+    }
+}
+
+/// A caller that waits. Dropped before its answer came, it tells the shard.
+struct Waiting<'a> {
+    shard: &'a Mailbox,
+    id: RequestId,
+    /// None once the answer is here, or when there is nothing to take back.
+    device: Option<DeviceId>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(device) = self.device {
+            let _ = self.shard.try_send("gave_up", Mail::GaveUp { device, request: self.id });
+        }
+    }
+}
+
+/// A shard answers each request with its own kind of reply; another one is a mistake of ours.
+fn unexpected(reply: &Reply) -> Refusal {
+    debug_assert!(false, "{reply:?} answers another request");
+    Refusal::Unavailable
 }

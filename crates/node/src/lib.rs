@@ -3,18 +3,32 @@
 //!
 //! Begin with [`Node`], which starts it, and [`Handle`], which the rest of the server uses.
 
+mod carry;
 mod clock;
 mod commit;
 mod config;
+mod errands;
 mod handle;
 mod health;
 mod hub;
+mod mail;
 pub mod metrics;
+mod node;
+mod polled;
 mod pool;
+mod quota;
 mod registry;
+mod restore;
+mod shard_task;
+mod shared;
+mod stop;
+mod tcp;
+mod tcp_connection;
+mod threads;
 mod udp;
 
 pub use config::{NodeConfig, SHARDS_MAX, StartError};
 pub use handle::Handle;
 pub use health::Health;
 pub use hub::{EventHub, EventStream, StreamBound, StreamFilter, StreamItem};
+pub use node::Node;

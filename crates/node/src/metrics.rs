@@ -126,11 +126,16 @@ pub(crate) fn commit(entries: usize, took: Duration, ok: bool) {
 }
 
 /// Something found a shard's inbox full.
-pub(crate) fn inbox_refused(kind: &'static str, many: usize) {
-    counter!(INBOX_REFUSED, "kind" => kind).increment(many as u64);
+pub(crate) fn inbox_refused(kind: &'static str) {
+    counter!(INBOX_REFUSED, "kind" => kind).increment(1);
 }
 
 /// A datagram was dropped by the shell.
+pub(crate) fn datagram_dropped(reason: &'static str) {
+    datagrams_dropped(reason, 1);
+}
+
+/// Datagrams were dropped by the shell.
 pub(crate) fn datagrams_dropped(reason: &'static str, many: usize) {
     counter!(DATAGRAMS_DROPPED, "reason" => reason).increment(many as u64);
 }

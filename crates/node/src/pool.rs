@@ -1,10 +1,11 @@
 //! Threads for public-key arithmetic, away from the packets.
 //!
-//! In a reconnect storm the queue decides how many handshakes are begun: one that finds it full is
-//! not begun, without a word, and its device repeats itself. Handshakes under way come before new
-//! ones, since giving them up wastes what was spent on them.
+//! In a reconnect storm the length of the queue decides how many handshakes are begun: while it is
+//! over its bound no new one is, without a word, and devices repeat themselves. What goes on with a
+//! handshake is still taken, since giving it up wastes what was spent on it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
@@ -13,16 +14,7 @@ use crate::StartError;
 /// What a thread of the pool runs.
 pub(crate) type Task = Box<dyn FnOnce() + Send>;
 
-/// How soon a task is run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Urgency {
-    /// It begins a handshake.
-    Begins,
-    /// It goes on with one.
-    GoesOn,
-}
-
-/// The queue was full; the task was not taken.
+/// The queue was full to the brim; the task was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
@@ -33,20 +25,20 @@ pub(crate) struct Pool {
 }
 
 struct Shared {
-    queues: Mutex<Queues>,
+    queue: Mutex<Queue>,
     news: Condvar,
-    /// Tasks that begin something wait up to this many, tasks that go on up to
-    /// [`GOING_ON_FACTOR`] times as many.
+    /// Length of the queue, to be read without its lock.
+    waiting: AtomicUsize,
+    /// Handshakes are begun while fewer tasks wait.
     bound: usize,
 }
 
-/// Each handshake that was begun wants one more task later.
-const GOING_ON_FACTOR: usize = 4;
+/// The brim, as a multiple of the bound: each handshake that was begun has one more task to come.
+const BRIM_FACTOR: usize = 4;
 
 #[derive(Default)]
-struct Queues {
-    begin: VecDeque<Task>,
-    go_on: VecDeque<Task>,
+struct Queue {
+    tasks: VecDeque<Task>,
     closed: bool,
 }
 
@@ -56,8 +48,9 @@ impl Pool {
         threads: usize,
         bound: usize,
     ) -> Result<(Self, Vec<JoinHandle<()>>), StartError> {
-        let queues = Mutex::new(Queues::default());
-        let pool = Self { shared: Arc::new(Shared { queues, news: Condvar::new(), bound }) };
+        let (queue, waiting) = (Mutex::new(Queue::default()), AtomicUsize::new(0));
+        let pool =
+            Self { shared: Arc::new(Shared { queue, news: Condvar::new(), waiting, bound }) };
         let handles = (0..threads).map(|index| pool.spawn(index)).collect::<Result<_, _>>()?;
         Ok((pool, handles))
     }
@@ -69,65 +62,60 @@ impl Pool {
             .name(name.clone())
             .spawn(move || {
                 while let Some(task) = shared.next() {
-                    task();
+                    // A task that panics answers nobody; the thread is for all.
+                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
                 }
             })
-            .map_err(|source| StartError::Thread { name, source })
+            .map_err(|cause| StartError::Thread { name, cause })
     }
 
-    /// Hands a task to the threads.
-    pub(crate) fn submit(&self, urgency: Urgency, task: Task) -> Result<(), Full> {
-        let mut queues = self.shared.lock();
-        let bound = self.shared.bound;
-        let (queue, bound) = match urgency {
-            Urgency::Begins => (&mut queues.begin, bound),
-            Urgency::GoesOn => (&mut queues.go_on, bound * GOING_ON_FACTOR),
-        };
-        if queue.len() >= bound {
-            return Err(Full);
-        }
-        queue.push_back(task);
-        drop(queues);
-        self.shared.news.notify_one();
-        Ok(())
-    }
-
-    /// Whether a task that begins something would be taken.
+    /// Whether a handshake may be begun.
     pub(crate) fn has_room(&self) -> bool {
-        self.shared.lock().begin.len() < self.shared.bound
+        self.waiting() < self.shared.bound
     }
 
     /// Tasks that wait.
     pub(crate) fn waiting(&self) -> usize {
-        let queues = self.shared.lock();
-        queues.begin.len() + queues.go_on.len()
+        self.shared.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Hands a task to the threads, which run them in this order.
+    pub(crate) fn submit(&self, task: Task) -> Result<(), Full> {
+        let mut queue = self.shared.lock();
+        if queue.closed || queue.tasks.len() >= self.shared.bound * BRIM_FACTOR {
+            return Err(Full);
+        }
+        queue.tasks.push_back(task);
+        self.shared.waiting.store(queue.tasks.len(), Ordering::Relaxed);
+        drop(queue);
+        self.shared.news.notify_one();
+        Ok(())
     }
 
     /// Forgets what waits and ends the threads.
     pub(crate) fn close(&self) {
-        let mut queues = self.shared.lock();
-        *queues = Queues { closed: true, ..Queues::default() };
-        drop(queues);
+        *self.shared.lock() = Queue { closed: true, ..Queue::default() };
         self.shared.news.notify_all();
     }
 }
 
 impl Shared {
     fn next(&self) -> Option<Task> {
-        let mut queues = self.lock();
+        let mut queue = self.lock();
         loop {
-            if let Some(task) = queues.go_on.pop_front().or_else(|| queues.begin.pop_front()) {
+            if let Some(task) = queue.tasks.pop_front() {
+                self.waiting.store(queue.tasks.len(), Ordering::Relaxed);
                 return Some(task);
             }
-            if queues.closed {
+            if queue.closed {
                 return None;
             }
-            queues = self.news.wait(queues).unwrap_or_else(PoisonError::into_inner);
+            queue = self.news.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queues> {
-        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -146,43 +134,25 @@ mod tests {
             begun.send(()).unwrap();
             let _ = released.recv();
         };
-        pool.submit(Urgency::Begins, Box::new(task)).unwrap();
+        pool.submit(Box::new(task)).unwrap();
         begins.recv().unwrap();
         (pool, release, threads)
     }
 
     #[test]
-    fn what_goes_on_is_run_before_what_begins() {
-        let (pool, release, _threads) = busy(8);
-        let (ran, runs) = mpsc::channel();
-        for (name, urgency) in [
-            ("hello 1", Urgency::Begins),
-            ("hello 2", Urgency::Begins),
-            ("finish", Urgency::GoesOn),
-        ] {
-            let ran = ran.clone();
-            pool.submit(urgency, Box::new(move || ran.send(name).unwrap())).unwrap();
-        }
-        drop(release);
-        let order: Vec<_> = runs.iter().take(3).collect();
-        assert_eq!(order, ["finish", "hello 1", "hello 2"]);
-    }
-
-    #[test]
-    fn a_full_queue_refuses_new_handshakes_and_still_takes_those_under_way() {
+    fn over_the_bound_nothing_is_begun_and_what_goes_on_is_taken_up_to_the_brim() {
         let (pool, release, threads) = busy(2);
-        let nothing = || Box::new(|| {}) as Task;
-        assert!(pool.has_room());
-        pool.submit(Urgency::Begins, nothing()).unwrap();
-        pool.submit(Urgency::Begins, nothing()).unwrap();
-        assert!(!pool.has_room());
-        assert_eq!(pool.submit(Urgency::Begins, nothing()), Err(Full));
-        for _ in 0..2 * GOING_ON_FACTOR {
-            pool.submit(Urgency::GoesOn, nothing()).unwrap();
+        for taken in 0..2 * BRIM_FACTOR {
+            assert_eq!(pool.has_room(), taken < 2);
+            pool.submit(Box::new(|| {})).unwrap();
         }
-        assert_eq!(pool.submit(Urgency::GoesOn, nothing()), Err(Full));
-        assert_eq!(pool.waiting(), 2 + 2 * GOING_ON_FACTOR);
+        assert_eq!(pool.submit(Box::new(|| {})), Err(Full));
+        assert_eq!(pool.waiting(), 2 * BRIM_FACTOR);
         drop(release);
+        while !pool.has_room() {
+            std::thread::yield_now();
+        }
+        pool.submit(Box::new(|| {})).unwrap();
         pool.close();
         for thread in threads {
             thread.join().unwrap();
@@ -193,8 +163,8 @@ mod tests {
     fn a_panicking_task_takes_no_thread_with_it() {
         let (pool, release, _threads) = busy(8);
         let (ran, runs) = mpsc::channel();
-        pool.submit(Urgency::Begins, Box::new(|| panic!("on purpose"))).unwrap();
-        pool.submit(Urgency::Begins, Box::new(move || ran.send(()).unwrap())).unwrap();
+        pool.submit(Box::new(|| panic!("on purpose"))).unwrap();
+        pool.submit(Box::new(move || ran.send(()).unwrap())).unwrap();
         drop(release);
         assert_eq!(runs.recv(), Ok(()));
     }

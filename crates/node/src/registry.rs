@@ -36,6 +36,8 @@ struct Tables {
     ids_by_key: FxHashMap<KeyHash, Ids>,
     /// Devices of one firmware share one.
     descriptions: HashSet<Arc<ApplicationDescription>>,
+    /// How TCP devices were when the last process ended, until they come back.
+    resting: FxHashMap<DeviceId, DeviceState>,
 }
 
 #[derive(Debug)]
@@ -91,30 +93,26 @@ impl Registry {
     /// A device that no shard knows, as it was when it was last written down.
     pub(crate) fn resting_state(&self, device: DeviceId) -> DeviceState {
         let tables = self.read();
-        let known = tables.devices.get(&device);
-        DeviceState {
-            device,
-            online: false,
-            last_heard: known.and_then(|known| known.last_heard),
-            last_handshake_at: known.and_then(|known| known.last_handshake_at),
-            peer: None,
-            transport: None,
-            platform: known.and_then(|known| known.row.platform),
-            firmware_product: None,
-            firmware_version: None,
-            system_version: None,
-            description: known.and_then(|known| known.row.description.clone()),
-            safe_mode: false,
-            updates_enabled: None,
-            updates_forced: None,
-            events_dropped: 0,
+        let mut state = tables.resting.get(&device).cloned().unwrap_or_else(|| unheard_of(device));
+        if let Some(known) = tables.devices.get(&device) {
+            state.last_heard = state.last_heard.max(known.last_heard);
+            state.last_handshake_at = known.last_handshake_at;
+            state.platform = state.platform.or(known.row.platform);
+            state.description = known.row.description.clone();
         }
+        state
     }
 
-    /// All devices that have or had a session in this process, with their shards.
-    pub(crate) fn with_session(&self) -> Vec<(DeviceId, u8)> {
+    /// Keeps how a device was for as long as no shard knows it.
+    pub(crate) fn rest(&self, state: DeviceState) {
+        self.write().resting.insert(state.device, state);
+    }
+
+    /// All devices that have or had a session in this process.
+    pub(crate) fn with_session(&self) -> Vec<DeviceId> {
         let tables = self.read();
-        tables.devices.iter().filter_map(|(id, known)| Some((*id, known.shard?))).collect()
+        let with = tables.devices.iter().filter(|(_, known)| known.shard.is_some());
+        with.map(|(id, _)| *id).collect()
     }
 
     /// The shard that holds the device's session, else the one that would.
@@ -135,6 +133,7 @@ impl Registry {
     /// A session of the device began in `shard`; tells which other shard held one before.
     pub(crate) fn session_began(&self, device: DeviceId, shard: u8) -> Option<u8> {
         let mut tables = self.write();
+        tables.resting.remove(&device);
         let before = tables.devices.get_mut(&device)?.shard.replace(shard);
         before.filter(|before| *before != shard)
     }
@@ -249,6 +248,27 @@ impl Tables {
             self.descriptions.insert(Arc::clone(&shared));
         }
         shared
+    }
+}
+
+/// A device of which nothing is known.
+pub(crate) fn unheard_of(device: DeviceId) -> DeviceState {
+    DeviceState {
+        device,
+        online: false,
+        last_heard: None,
+        last_handshake_at: None,
+        peer: None,
+        transport: None,
+        platform: None,
+        firmware_product: None,
+        firmware_version: None,
+        system_version: None,
+        description: None,
+        safe_mode: false,
+        updates_enabled: None,
+        updates_forced: None,
+        events_dropped: 0,
     }
 }
 

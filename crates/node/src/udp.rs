@@ -3,7 +3,6 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 
 use model::limits::DATAGRAM_BYTES_MAX;
@@ -128,7 +127,7 @@ impl ReceiveBatch {
 
     /// Reads what waits, at most [`BATCH`] datagrams; `WouldBlock` when nothing does. One longer
     /// than [`DATAGRAM_BYTES_MAX`] is cut there and fails its authentication.
-    pub(crate) fn receive(&mut self, socket: &UdpSocket) -> io::Result<usize> {
+    pub(crate) fn receive(&mut self, socket: &impl AsRawFd) -> io::Result<usize> {
         self.received.clear();
         let (fd, buffer, received) = (socket.as_raw_fd(), &mut self.buffer, &mut self.received);
         match &mut self.headers {
@@ -176,7 +175,7 @@ fn v6(address: SockaddrIn6) -> SocketAddr {
     SocketAddr::V6(address.into())
 }
 
-/// Sends datagrams that lie in one arena.
+/// Sends datagrams from wherever they lie.
 pub(crate) struct SendBatch {
     headers: Headers,
 }
@@ -193,17 +192,16 @@ pub(crate) enum Sent {
 }
 
 impl SendBatch {
-    /// Sends the first [`BATCH`] of `datagrams`, whose bytes are ranges of `arena`.
-    pub(crate) fn send(
+    /// Sends the first [`BATCH`] of `datagrams`.
+    pub(crate) fn send<'a>(
         &mut self,
-        socket: &UdpSocket,
-        arena: &[u8],
-        datagrams: &[(SocketAddr, Range<usize>)],
+        socket: &impl AsRawFd,
+        datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
     ) -> Sent {
         let fd = socket.as_raw_fd();
         let result = match &mut self.headers {
-            Headers::V4(headers) => send_from(fd, headers, arena, datagrams, to_v4),
-            Headers::V6(headers) => send_from(fd, headers, arena, datagrams, to_v6),
+            Headers::V4(headers) => send_from(fd, headers, datagrams, to_v4),
+            Headers::V6(headers) => send_from(fd, headers, datagrams, to_v6),
         };
         match result {
             Ok(sent) => Sent::Some(sent),
@@ -214,26 +212,25 @@ impl SendBatch {
     }
 }
 
-fn send_from<S: SockaddrLike + Copy>(
+fn send_from<'a, S: SockaddrLike + Copy>(
     fd: RawFd,
     headers: &mut MultiHeaders<S>,
-    arena: &[u8],
-    datagrams: &[(SocketAddr, Range<usize>)],
+    datagrams: impl Iterator<Item = (SocketAddr, &'a [u8])>,
     address: impl Fn(SocketAddr) -> S,
 ) -> nix::Result<usize> {
-    let datagrams = &datagrams[..datagrams.len().min(BATCH)];
-    let slices: [_; BATCH] = std::array::from_fn(|index| {
-        let range = datagrams.get(index).map_or(0..0, |(_, range)| range.clone());
-        [IoSlice::new(arena.get(range).unwrap_or_default())]
-    });
-    let addresses: [_; BATCH] =
-        std::array::from_fn(|index| datagrams.get(index).map(|(peer, _)| address(*peer)));
+    let mut slices = [[IoSlice::new(&[])]; BATCH];
+    let mut addresses = [None; BATCH];
+    let mut count = 0;
+    for ((peer, bytes), (slice, to)) in datagrams.zip(slices.iter_mut().zip(&mut addresses)) {
+        (*slice, *to) = ([IoSlice::new(bytes)], Some(address(peer)));
+        count += 1;
+    }
     let no_control: [ControlMessage<'_>; 0] = [];
     let sent = sendmmsg(
         fd,
         headers,
-        &slices[..datagrams.len()],
-        &addresses[..datagrams.len()],
+        &slices[..count],
+        &addresses[..count],
         no_control,
         MsgFlags::MSG_DONTWAIT,
     )?;
@@ -271,21 +268,20 @@ mod tests {
         for (index, client) in clients.iter().enumerate() {
             client.send_to(&vec![index as u8; 1 + index * 9], ("127.0.0.1", port)).unwrap();
         }
-        let (mut arena, mut datagrams) = (Vec::new(), Vec::new());
+        let mut datagrams = Vec::new();
         let started = Instant::now();
         while datagrams.len() < clients.len() && started.elapsed() < Duration::from_secs(5) {
             let read = receive.receive(&server).unwrap_or(0);
             assert!(read <= BATCH);
             for index in 0..read {
                 let (from, bytes) = receive.datagram(index).unwrap();
-                let start = arena.len();
-                arena.extend_from_slice(bytes);
-                datagrams.push((from, start..arena.len()));
+                datagrams.push((from, bytes.to_vec()));
             }
         }
         let mut sent = 0;
         while sent < datagrams.len() {
-            let Sent::Some(more) = send.send(&server, &arena, &datagrams[sent..]) else {
+            let left = datagrams[sent..].iter().map(|(to, bytes)| (*to, bytes.as_slice()));
+            let Sent::Some(more) = send.send(&server, left) else {
                 panic!("loopback takes everything")
             };
             assert!(more > 0 && more <= BATCH);
@@ -321,8 +317,8 @@ mod tests {
     fn a_datagram_that_cannot_leave_is_told_apart_from_a_full_buffer() {
         let server = bind_all("127.0.0.1:0".parse().unwrap(), 1, 4096).unwrap().remove(0);
         let (_, mut send) = batches(&server).unwrap();
-        let unreachable = [("[2001:db8::1]:5".parse().unwrap(), 0..1)];
-        assert_eq!(send.send(&server, b"x", &unreachable), Sent::FirstFailed);
+        let unreachable = [("[2001:db8::1]:5".parse().unwrap(), b"x".as_slice())];
+        assert_eq!(send.send(&server, unreachable.into_iter()), Sent::FirstFailed);
     }
 
     #[test]

@@ -1,0 +1,244 @@
+//! The thread of one shard: waits, reads, lets the machines work, writes.
+//!
+//! ```text
+//!            notices (commits, jobs)   inbox (callers, TCP, other shards)   socket   timers
+//!                      └──────────────────────────┬────────────────────────────┴───────┘
+//!                                              one turn: everything that waits, Now read once
+//!                                                 │
+//!                 records → commit      events → streams, other shards      datagrams → socket
+//! ```
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Mono, Now};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+use tokio::sync::oneshot;
+use tokio::time::sleep_until;
+
+use crate::carry::Carrier;
+use crate::mail::{Mail, Mails, Notice};
+use crate::metrics;
+use crate::polled::ShardMetrics;
+use crate::shared::Shared;
+use crate::udp::{self, BATCH, ReceiveBatch, SendBatch, Sent};
+
+/// Batches of datagrams of one turn; what waits behind them is served in between.
+const BATCHES_PER_TURN: usize = 4;
+/// Mails of one turn.
+const MAILS_PER_TURN: usize = 256;
+/// Records that wait for the journal; with more of them no datagram is read, so that the kernel's
+/// buffer takes the load and then drops the newest.
+const RECORDS_WAITING_MAX: u64 = 65_536;
+/// Datagrams that wait for the socket; with more of them none is read.
+const TRANSMITS_WAITING_MAX: usize = 4096;
+/// With more than this many waiting (timers go on) all are dropped: devices repeat themselves.
+const TRANSMITS_KEPT_MAX: usize = 65_536;
+/// The kernel is asked for news at least once in so many turns.
+const TURNS_PER_YIELD: u32 = 16;
+const METRICS_EACH: Duration = Duration::from_secs(1);
+
+/// One shard at work. Made and run on its own thread.
+pub(crate) struct ShardTask {
+    carrier: Carrier,
+    mails: Mails,
+    shared: Arc<Shared>,
+    socket: UdpSocket,
+    receive: ReceiveBatch,
+    send: SendBatch,
+    /// Datagrams of the endpoint's that are gone already, and those that are not.
+    sent: usize,
+    unsent: usize,
+    reading: bool,
+    stop: Option<oneshot::Sender<()>>,
+    metrics: ShardMetrics,
+    metrics_due: Mono,
+}
+
+/// What a shard woke up for.
+enum Wake {
+    Mail(Mail),
+    Notice(Notice),
+    Other,
+}
+
+impl ShardTask {
+    /// To be called in the runtime of the thread.
+    pub(crate) fn new(
+        carrier: Carrier,
+        mails: Mails,
+        shared: Arc<Shared>,
+        socket: std::net::UdpSocket,
+    ) -> io::Result<Self> {
+        let (receive, send) = udp::batches(&socket)?;
+        Ok(Self {
+            carrier,
+            mails,
+            shared,
+            socket: UdpSocket::from_std(socket)?,
+            receive,
+            send,
+            sent: 0,
+            unsent: 0,
+            reading: true,
+            stop: None,
+            metrics: ShardMetrics::default(),
+            metrics_due: Mono::default(),
+        })
+    }
+
+    /// Serves until it is stopped.
+    pub(crate) async fn run(mut self) {
+        for turn in 1_u32.. {
+            let wake = self.wait().await;
+            self.turn(wake);
+            if self.is_finished() {
+                return;
+            }
+            if turn.is_multiple_of(TURNS_PER_YIELD) {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let due = self.next_due();
+        let (reads, writes) = (self.reads(), self.unsent > 0);
+        tokio::select! {
+            biased;
+            Some(notice) = self.mails.notices.recv() => Wake::Notice(notice),
+            Some(mail) = self.mails.inbox.recv() => Wake::Mail(mail),
+            _ = self.socket.readable(), if reads => Wake::Other,
+            _ = self.socket.writable(), if writes => Wake::Other,
+            () = sleep_until(self.shared.clock.instant(due).into()) => Wake::Other,
+        }
+    }
+
+    fn next_due(&self) -> Mono {
+        let machines = [self.carrier.endpoint.next_timeout(), self.carrier.shard.next_timeout()];
+        machines.into_iter().flatten().fold(self.metrics_due, Mono::min)
+    }
+
+    fn turn(&mut self, wake: Wake) {
+        let now = self.shared.clock.now();
+        match wake {
+            Wake::Mail(mail) => self.carrier.mail(now, mail),
+            Wake::Notice(notice) => self.notice(now, notice),
+            Wake::Other => {}
+        }
+        self.take_notices(now);
+        self.take_mails(now);
+        self.take_datagrams(now);
+        self.carrier.timeouts(now);
+        self.carrier.let_out();
+        self.transmit();
+        self.poll_metrics(now);
+    }
+
+    /// All of them: they let acknowledgements go and are few for each batch of work.
+    fn take_notices(&mut self, now: Now) {
+        for _ in 0..self.mails.notices.len() {
+            let Ok(notice) = self.mails.notices.try_recv() else { return };
+            self.notice(now, notice);
+        }
+    }
+
+    fn notice(&mut self, now: Now, notice: Notice) {
+        match notice {
+            Notice::Quiesce => self.reading = false,
+            Notice::Stop(done) => self.stop = Some(done),
+            Notice::Answer(_) | Notice::Closed(_) | Notice::Commit(_) | Notice::Input(_) => {
+                self.carrier.notice(now, notice);
+            }
+        }
+    }
+
+    fn take_mails(&mut self, now: Now) {
+        for _ in 0..MAILS_PER_TURN {
+            let Ok(mail) = self.mails.inbox.try_recv() else { return };
+            self.carrier.mail(now, mail);
+        }
+    }
+
+    fn take_datagrams(&mut self, now: Now) {
+        self.carrier.endpoint.set_admission(self.shared.admits());
+        for _ in 0..BATCHES_PER_TURN {
+            if !self.reads() || !self.receive_batch(now) {
+                return;
+            }
+        }
+    }
+
+    /// Whether more may wait in the socket.
+    fn receive_batch(&mut self, now: Now) -> bool {
+        let mut received = 0;
+        let receive = &mut self.receive;
+        // A batch that is not full emptied the socket; to say so saves the call that would find
+        // nothing. A datagram that comes meanwhile wakes the thread again.
+        let socket = &self.socket;
+        let full = socket.try_io(Interest::READABLE, || {
+            received = receive.receive(socket)?;
+            if received == BATCH { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        });
+        for index in 0..received {
+            if let Some((from, bytes)) = self.receive.datagram(index) {
+                self.carrier.datagram(now, from, bytes, false);
+            }
+        }
+        full.is_ok()
+    }
+
+    /// The server takes no more than it can write down and send.
+    fn reads(&self) -> bool {
+        self.reading
+            && self.carrier.records_waiting() < RECORDS_WAITING_MAX
+            && self.unsent < TRANSMITS_WAITING_MAX
+    }
+
+    /// Sends what the endpoint gave out, as far as the socket takes it.
+    fn transmit(&mut self) {
+        let transmits = self.carrier.endpoint.transmits();
+        while self.sent < transmits.len() {
+            let (socket, send, sent) = (&self.socket, &mut self.send, self.sent);
+            let outcome = socket.try_io(Interest::WRITABLE, || {
+                match send.send(socket, transmits.iter().skip(sent)) {
+                    Sent::WouldBlock => Err(io::ErrorKind::WouldBlock.into()),
+                    outcome @ (Sent::Some(_) | Sent::FirstFailed) => Ok(outcome),
+                }
+            });
+            match outcome {
+                Ok(Sent::Some(count)) => self.sent += count,
+                Ok(Sent::FirstFailed | Sent::WouldBlock) => {
+                    metrics::datagram_dropped("send_failed");
+                    self.sent += 1;
+                }
+                Err(_) => break,
+            }
+        }
+        self.unsent = transmits.len() - self.sent;
+        if self.unsent > TRANSMITS_KEPT_MAX {
+            metrics::datagrams_dropped("send_buffer_full", self.unsent);
+            self.unsent = 0;
+        }
+        if self.unsent == 0 {
+            transmits.clear();
+            self.sent = 0;
+        }
+    }
+
+    fn poll_metrics(&mut self, now: Now) {
+        if now.mono < self.metrics_due {
+            return;
+        }
+        self.metrics_due = now.mono.after(METRICS_EACH);
+        let Carrier { endpoint, shard, .. } = &self.carrier;
+        self.metrics.poll(endpoint.counters(), shard.counters(), self.carrier.records_waiting());
+    }
+
+    /// Nothing waits any more; what the last commit let go has left, too.
+    fn is_finished(&self) -> bool {
+        self.stop.is_some() && self.carrier.records_waiting() == 0 && self.unsent == 0
+    }
+}

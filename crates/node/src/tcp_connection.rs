@@ -1,0 +1,217 @@
+//! One TCP device: the RSA handshake, its arithmetic on the pool, then bytes to and from its shard.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{DeviceId, KeyHash, LinkId};
+use rand::Rng;
+use secure::keys::PublicKey;
+use secure::tcp::{FrameKeys, HandshakeOutput, Job, JobDone, Refused, ServerHandshake};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use crate::mail::{Attach, Mail, Mailbox, Notice, WRITES_MAX};
+use crate::metrics;
+use crate::shared::Shared;
+
+/// A frame that the device's window does not take for so long ends the connection.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
+/// Bytes read at once; a device's message is at most 1,300.
+const READ_BYTES: usize = 4096;
+
+/// Why a connection ended. All of them are for the log alone.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// The arithmetic could not be queued.
+    #[error("too many handshakes wait")]
+    Busy,
+    /// The device or the server closed it, or the network did.
+    #[error(transparent)]
+    Gone(#[from] io::Error),
+    /// The handshake was refused.
+    #[error(transparent)]
+    Refused(Refused),
+    /// The shard has no room for it, or has ended.
+    #[error("the shard does not take it")]
+    ShardRefused,
+    /// The handshake took too long.
+    #[error("the handshake took too long")]
+    TooSlow,
+}
+
+/// What a handshake yields.
+struct Established {
+    device: DeviceId,
+    keys: FrameKeys,
+}
+
+/// Serves one connection until it ends.
+pub(crate) async fn serve(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared>,
+) -> Result<(), Ended> {
+    stream.set_nodelay(true)?;
+    let handshake = shake_hands(&mut stream, shared);
+    let established = timeout(shared.config.tcp_handshake_deadline, handshake)
+        .await
+        .unwrap_or(Err(Ended::TooSlow))
+        .inspect_err(|ended| metrics::tcp_failed(ended.label()))?;
+    let number = shared.registry.shard_of(established.device);
+    let shard = shared.shard(number).ok_or(Ended::ShardRefused)?;
+    let (writes, frames) = mpsc::channel(WRITES_MAX);
+    let link = attach(shard, established, peer, writes).await?;
+    let _told = Leaving { shard, link };
+    let (reading, writing) = stream.split();
+    tokio::select! {
+        ended = read(reading, shard, link) => ended,
+        ended = write(writing, frames) => ended,
+    }
+}
+
+async fn attach(
+    shard: &Mailbox,
+    Established { device, keys }: Established,
+    peer: SocketAddr,
+    writes: mpsc::Sender<Vec<u8>>,
+) -> Result<LinkId, Ended> {
+    let (attached, link) = oneshot::channel();
+    let attach = Attach { device, keys, peer, writes, attached };
+    shard.send(Mail::Attach(Box::new(attach))).await.map_err(|_| Ended::ShardRefused)?;
+    link.await.map_err(|_| Ended::ShardRefused)
+}
+
+/// Tells the shard when the connection goes, however it goes.
+struct Leaving<'a> {
+    shard: &'a Mailbox,
+    link: LinkId,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        self.shard.notify(Notice::Closed(self.link));
+    }
+}
+
+async fn read(stream: ReadHalf<'_>, shard: &Mailbox, link: LinkId) -> Result<(), Ended> {
+    while let Some(bytes) = read_some(&stream).await? {
+        shard.send(Mail::Bytes { link, bytes }).await.map_err(|_| Ended::ShardRefused)?;
+    }
+    Ok(())
+}
+
+/// Waits without a buffer, so that an idle connection is small.
+async fn read_some(stream: &ReadHalf<'_>) -> io::Result<Option<Vec<u8>>> {
+    loop {
+        stream.readable().await?;
+        match try_read(stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            result => return result,
+        }
+    }
+}
+
+fn try_read(stream: &ReadHalf<'_>) -> io::Result<Option<Vec<u8>>> {
+    let mut buffer = [0; READ_BYTES];
+    let count = stream.try_read(&mut buffer)?;
+    Ok((count > 0).then(|| buffer[..count].to_vec()))
+}
+
+/// Each frame in one write; ends when the shard gives no more.
+async fn write(
+    mut stream: WriteHalf<'_>,
+    mut frames: mpsc::Receiver<Vec<u8>>,
+) -> Result<(), Ended> {
+    while let Some(frame) = frames.recv().await {
+        timeout(WRITE_DEADLINE, stream.write_all(&frame)).await.map_err(|_| Ended::TooSlow)??;
+    }
+    stream.shutdown().await?;
+    Ok(())
+}
+
+async fn shake_hands(stream: &mut TcpStream, shared: &Arc<Shared>) -> Result<Established, Ended> {
+    let mut handshake = ServerHandshake::new(&mut |bytes| rand::rng().fill_bytes(bytes));
+    let (reading, mut writing) = stream.split();
+    loop {
+        match handshake.poll() {
+            Some(HandshakeOutput::Established { device_id, keys, .. }) => {
+                return Ok(Established { device: DeviceId(device_id), keys });
+            }
+            Some(HandshakeOutput::Failed(refused)) => return Err(Ended::Refused(refused)),
+            Some(HandshakeOutput::Job(job)) => handshake.job_done(compute(job, shared).await?),
+            Some(HandshakeOutput::NeedKey { device_id, offered }) => {
+                let device = DeviceId(device_id);
+                handshake.key_known(shared.key_for(device, offered.as_ref()).await);
+            }
+            Some(HandshakeOutput::Send(bytes)) => writing.write_all(&bytes).await?,
+            None => {
+                let gone = || Ended::Gone(io::ErrorKind::UnexpectedEof.into());
+                handshake.handle(&read_some(&reading).await?.ok_or_else(gone)?);
+            }
+        }
+    }
+}
+
+async fn compute(job: Job, shared: &Arc<Shared>) -> Result<JobDone, Ended> {
+    let (done, result) = oneshot::channel();
+    let keys = Arc::clone(shared);
+    let task = move || drop(done.send(job.run(&keys.keys.rsa)));
+    shared.pool.submit(Box::new(task)).map_err(|_| Ended::Busy)?;
+    result.await.map_err(|_| Ended::Busy)
+}
+
+impl Shared {
+    /// The key registered for a device. The one offered stands for it when their hashes agree; only
+    /// devices that offer none, or another one, cost a look into the store.
+    async fn key_for(&self, device: DeviceId, offered: Option<&PublicKey>) -> Option<PublicKey> {
+        let Some(registered) = self.registry.key(device) else {
+            return self.first_key_of(device, offered).await;
+        };
+        if let Some(offered) = offered.filter(|key| KeyHash(key.hash()) == registered) {
+            return Some(offered.clone());
+        }
+        match self.store.devices().key(device).await {
+            Ok(key) => PublicKey::from_spki(&key?.spki).ok(),
+            Err(error) => {
+                warn!(%device, %error, "key not read");
+                None
+            }
+        }
+    }
+
+    async fn first_key_of(
+        &self,
+        device: DeviceId,
+        offered: Option<&PublicKey>,
+    ) -> Option<PublicKey> {
+        if self.config.trust_on_first_use
+            && let Some(key) = offered
+            && self.bind(device, key).await
+        {
+            return Some(key.clone());
+        }
+        if let Some(left_out) = self.unknown_keys.take() {
+            let key = offered.map(|key| KeyHash(key.hash()).to_string());
+            info!(%device, key, left_out, "a TCP device without a registered key");
+        }
+        None
+    }
+}
+
+impl Ended {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Busy | Self::ShardRefused => "busy",
+            Self::Gone(_) => "gone",
+            Self::Refused(Refused::KeyUnknown) => "unknown_key",
+            Self::Refused(_) => "refused",
+            Self::TooSlow => "too_slow",
+        }
+    }
+}
