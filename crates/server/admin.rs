@@ -118,7 +118,9 @@ pub struct DeviceLine {
 /// Carries out a request, on the live server if there is one.
 pub async fn run(data: &Path, request: Request) -> Result<Reply, String> {
     if let Ok(stream) = UnixStream::connect(data.join(SOCKET)).await {
-        return ask(stream, &request).await.map_err(|why| format!("the server did not answer: {why}"));
+        return ask(stream, &request)
+            .await
+            .map_err(|why| format!("the server did not answer: {why}"));
     }
     let store = Store::open(data).await.map_err(|why| why.to_string())?;
     let reply = Desk { store: Arc::new(store), handle: None };
@@ -203,7 +205,9 @@ impl Desk {
     async fn answer(&self, request: Request) -> Reply {
         let done = match request {
             Request::AddUser { email, password } => self.add_user(&email, &password).await,
-            Request::CreateToken { email, expires_in } => self.create_token(&email, expires_in).await,
+            Request::CreateToken { email, expires_in } => {
+                self.create_token(&email, expires_in).await
+            }
             Request::AddDevices { owner, devices } => self.add_devices(&owner, &devices).await,
             Request::ListDevices { owner } => self.list_devices(owner.as_deref()).await,
         };
@@ -234,7 +238,8 @@ impl Desk {
 
     async fn create_token(&self, email: &str, expires_in: u64) -> Result<Reply, String> {
         let account = self.account(email).await?;
-        let life = if expires_in == 0 { TokenLife::Endless } else { TokenLife::Seconds(expires_in) };
+        let life =
+            if expires_in == 0 { TokenLife::Endless } else { TokenLife::Seconds(expires_in) };
         let request = TokenRequest { account, client: "cloudchamber".into(), life };
         let issued = web::issue(&self.store, request, utc_now()).await;
         let (access_token, _) = issued.map_err(|why| why.to_string())?;
@@ -287,7 +292,8 @@ impl Desk {
         let mut lines = Vec::new();
         let mut after = None;
         loop {
-            let page = self.store.devices().page(after, 1000).await.map_err(|why| why.to_string())?;
+            let page =
+                self.store.devices().page(after, 1000).await.map_err(|why| why.to_string())?;
             let Some(last) = page.last() else { break };
             after = Some(last.id);
             let ids: Vec<DeviceId> = page.iter().map(|device| device.id).collect();
@@ -295,7 +301,8 @@ impl Desk {
                 Some(handle) => handle.states(&ids).await,
                 None => Vec::new(),
             };
-            for device in page.iter().filter(|device| wanted.is_none() || device.account == wanted) {
+            for device in page.iter().filter(|device| wanted.is_none() || device.account == wanted)
+            {
                 let owner = accounts.iter().find(|account| Some(account.id) == device.account);
                 let live = live.iter().find(|live| live.device == device.id);
                 let heard = live.and_then(|live| live.last_heard).or(device.last_heard);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metering::{Catalogue, Rules};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use node::{Handle, Node};
 use store::Store;
@@ -113,6 +114,9 @@ fn node_config(config: &Config) -> node::NodeConfig {
         tcp_connections_max: config.tcp.connections_max,
         tcp_connections_per_address_max: config.tcp.connections_per_address_max,
         trust_on_first_use: config.provisioning.trust_on_first_use,
+        publish_burst: config.publish.burst,
+        publish_refill_ms: config.publish.refill_ms,
+        rules: Rules::of(Catalogue::by_name(&config.metering.catalogue).unwrap_or_default()),
         ..defaults
     }
 }

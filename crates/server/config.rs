@@ -99,7 +99,7 @@ pub struct ProvisioningConfig {
 #[serde(deny_unknown_fields)]
 pub struct PublishConfig {
     /// Milliseconds for one more publish; 0: no limit.
-    pub refill_ms: u64,
+    pub refill_ms: u32,
     /// Publishes at once.
     pub burst: u32,
 }
@@ -148,7 +148,8 @@ pub struct Overrides {
 impl Config {
     /// Reads every layer.
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let environment = Environment::with_prefix("CLOUDCHAMBER").prefix_separator("_").separator("__");
+        let environment =
+            Environment::with_prefix("CLOUDCHAMBER").prefix_separator("_").separator("__");
         Self::build(file, environment, overrides)
     }
 
@@ -157,7 +158,8 @@ impl Config {
         environment: Environment,
         overrides: &Overrides,
     ) -> Result<Self, ConfigError> {
-        let mut layers = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        let mut layers =
+            config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         if let Some(path) = file {
             layers = layers.add_source(File::from(path).format(FileFormat::Toml).required(true));
         }
@@ -227,7 +229,9 @@ mod tests {
 
     #[test]
     fn every_example_file_is_accepted() {
-        for entry in std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).expect("config/") {
+        for entry in
+            std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/config")).expect("config/")
+        {
             let path = entry.expect("an entry").path();
             let text = std::fs::read_to_string(&path).expect("text");
             if !path.ends_with("plans.toml") {
@@ -238,8 +242,9 @@ mod tests {
 
     #[test]
     fn the_environment_wins_over_the_file() {
-        let config = load("[udp]\nlisten = \"127.0.0.1:1\"", &[("CLOUDCHAMBER_UDP__LISTEN", "127.0.0.1:2")])
-            .expect("both layers");
+        let config =
+            load("[udp]\nlisten = \"127.0.0.1:1\"", &[("CLOUDCHAMBER_UDP__LISTEN", "127.0.0.1:2")])
+                .expect("both layers");
         assert_eq!(config.udp.listen.port(), 2);
     }
 

@@ -59,7 +59,8 @@ impl Demo {
         let text = |why: store::StoreError| why.to_string();
         let password = random_text(8);
         let hash = web::password::hash(&password).ok_or("the password cannot be hashed")?;
-        let account = server.store().accounts().create(USERNAME, &hash, utc_now()).await.map_err(text)?;
+        let account =
+            server.store().accounts().create(USERNAME, &hash, utc_now()).await.map_err(text)?;
         let request =
             TokenRequest { account: account.id, client: "demo".into(), life: TokenLife::Endless };
         let (token, _) = web::issue(server.store(), request, utc_now()).await.map_err(text)?;
@@ -71,7 +72,8 @@ impl Demo {
             let live = live(server, generation, identity)?;
             let stop = Arc::clone(&demo.stop);
             let thread = std::thread::Builder::new().name(format!("demo-{profile}"));
-            let running = thread.spawn(move || drive(live, &stop)).map_err(|why| why.to_string())?;
+            let running =
+                thread.spawn(move || drive(live, &stop)).map_err(|why| why.to_string())?;
             demo.threads.push(running);
         }
         Ok(demo)

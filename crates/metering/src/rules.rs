@@ -21,6 +21,18 @@ pub enum Catalogue {
     Y2025,
 }
 
+impl Catalogue {
+    /// The catalogue of this name: `2021`, `2022` or `2025`.
+    pub fn by_name(name: &str) -> Option<Self> {
+        match name {
+            "2021" => Some(Self::Y2021),
+            "2022" => Some(Self::Y2022),
+            "2025" => Some(Self::Y2025),
+            _ => None,
+        }
+    }
+}
+
 /// The variants of the counting rules. An operator's own catalogue is another value of this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rules {

@@ -96,7 +96,8 @@ fn read_lines(path: &Path) -> Result<Vec<DeviceSpec>, String> {
         if line.trim().is_empty() {
             continue;
         }
-        let parsed: ImportLine = serde_json::from_str(&line).map_err(|why| place(why.to_string()))?;
+        let parsed: ImportLine =
+            serde_json::from_str(&line).map_err(|why| place(why.to_string()))?;
         let public_key = normalise(parsed.public_key_pem.as_bytes()).map_err(place)?;
         let ImportLine { device_id: id, platform, product, .. } = parsed;
         specs.push(DeviceSpec { id, public_key, platform, product });

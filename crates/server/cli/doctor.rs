@@ -86,10 +86,25 @@ fn examine(config: &Config) -> Vec<Finding> {
         findings.push(ask_tcp(config.tcp.listen));
         findings.push(ask_http(config.http.listen));
     } else {
-        findings.push(warning("server", format!("no server runs on {}: start it with `cloudchamber serve`", data.display())));
-        findings.push(can_bind("udp.listen", UdpSocket::bind(config.udp.listen).map(drop), config.udp.listen));
-        findings.push(can_bind("tcp.listen", std::net::TcpListener::bind(config.tcp.listen).map(drop), config.tcp.listen));
-        findings.push(can_bind("http.listen", std::net::TcpListener::bind(config.http.listen).map(drop), config.http.listen));
+        findings.push(warning(
+            "server",
+            format!("no server runs on {}: start it with `cloudchamber serve`", data.display()),
+        ));
+        findings.push(can_bind(
+            "udp.listen",
+            UdpSocket::bind(config.udp.listen).map(drop),
+            config.udp.listen,
+        ));
+        findings.push(can_bind(
+            "tcp.listen",
+            std::net::TcpListener::bind(config.tcp.listen).map(drop),
+            config.tcp.listen,
+        ));
+        findings.push(can_bind(
+            "http.listen",
+            std::net::TcpListener::bind(config.http.listen).map(drop),
+            config.http.listen,
+        ));
     }
     findings.push(check_device_port(config.udp.listen));
     findings
@@ -97,13 +112,22 @@ fn examine(config: &Config) -> Vec<Finding> {
 
 fn check_folder(data: &Path) -> Finding {
     if !data.exists() {
-        return warning("data folder", format!("{} does not exist yet: the first `serve` makes it", data.display()));
+        return warning(
+            "data folder",
+            format!("{} does not exist yet: the first `serve` makes it", data.display()),
+        );
     }
     let probe = data.join(".doctor");
     let written = std::fs::write(&probe, b"x").and_then(|()| std::fs::remove_file(&probe));
     match written {
         Ok(()) => ok("data folder", &format!("{} can be written", data.display())),
-        Err(why) => failure("data folder", format!("{} cannot be written: {why}. Give it to the user that runs the server", data.display())),
+        Err(why) => failure(
+            "data folder",
+            format!(
+                "{} cannot be written: {why}. Give it to the user that runs the server",
+                data.display()
+            ),
+        ),
     }
 }
 
@@ -118,13 +142,16 @@ fn check_keys(data: &Path) -> Finding {
         std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
     });
     match open {
-        Some(path) => failure("server keys", format!("others may read {0}: chmod 600 {0}", path.display())),
+        Some(path) => {
+            failure("server keys", format!("others may read {0}: chmod 600 {0}", path.display()))
+        }
         None => ok("server keys", "they can be read, by their owner alone"),
     }
 }
 
 fn check_clock() -> Finding {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let now =
+        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs());
     if now < CLOCK_MIN_S {
         return failure("clock", "it shows a time before 2026: set it (timedatectl), devices take their time from this server".into());
     }
@@ -139,7 +166,9 @@ fn check_buffers(wanted: usize) -> Finding {
     match granted.min() {
         Some(granted) if granted < wanted => warning(
             "socket buffers",
-            format!("the kernel grants {granted} bytes of {wanted}: in a reconnect storm datagrams are lost. sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}"),
+            format!(
+                "the kernel grants {granted} bytes of {wanted}: in a reconnect storm datagrams are lost. sysctl -w net.core.rmem_max={wanted} net.core.wmem_max={wanted}"
+            ),
         ),
         Some(_) => ok("socket buffers", "the kernel grants what is asked for"),
         None => warning("socket buffers", "this system does not tell its limit".into()),
@@ -151,7 +180,9 @@ fn check_open_files() -> Finding {
     match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok((soft, _)) if soft < OPEN_FILES_MIN => warning(
             "open files",
-            format!("the limit is {soft}: each TCP device needs one. Raise it with `ulimit -n {OPEN_FILES_MIN}` or LimitNOFILE= of the service"),
+            format!(
+                "the limit is {soft}: each TCP device needs one. Raise it with `ulimit -n {OPEN_FILES_MIN}` or LimitNOFILE= of the service"
+            ),
         ),
         Ok((soft, _)) => ok("open files", &format!("up to {soft}")),
         Err(why) => warning("open files", format!("the limit cannot be read: {why}")),
@@ -161,7 +192,12 @@ fn check_open_files() -> Finding {
 fn check_device_port(udp: SocketAddr) -> Finding {
     match udp.port() {
         5684 => ok("device port", "udp 5684, the one that Device OS from 1.1.0 on always uses"),
-        port => warning("device port", format!("udp {port}: Device OS from 1.1.0 on ignores the port in its key image and sends to 5684. Forward 5684 to this port, or listen there")),
+        port => warning(
+            "device port",
+            format!(
+                "udp {port}: Device OS from 1.1.0 on ignores the port in its key image and sends to 5684. Forward 5684 to this port, or listen there"
+            ),
+        ),
     }
 }
 
@@ -177,8 +213,14 @@ fn ask_udp(listen: SocketAddr) -> Finding {
     })();
     match answered {
         Ok(true) => ok("udp answers", &format!("{target} asked for a cookie")),
-        Ok(false) => failure("udp answers", format!("{target} answers, but not with DTLS: another program has the port")),
-        Err(why) => failure("udp answers", format!("{target} does not answer ({why}): look for a firewall rule")),
+        Ok(false) => failure(
+            "udp answers",
+            format!("{target} answers, but not with DTLS: another program has the port"),
+        ),
+        Err(why) => failure(
+            "udp answers",
+            format!("{target} does not answer ({why}): look for a firewall rule"),
+        ),
     }
 }
 
@@ -190,7 +232,12 @@ fn ask_tcp(listen: SocketAddr) -> Finding {
     });
     match answered {
         Ok(()) => ok("tcp answers", &format!("{target} sent its nonce")),
-        Err(why) => failure("tcp answers", format!("{target} sends no nonce ({why}): look for a firewall rule, or another program on the port")),
+        Err(why) => failure(
+            "tcp answers",
+            format!(
+                "{target} sends no nonce ({why}): look for a firewall rule, or another program on the port"
+            ),
+        ),
     }
 }
 
@@ -206,7 +253,10 @@ fn ask_http(listen: SocketAddr) -> Finding {
     });
     match answer {
         Ok(text) if text.contains(" 200 ") => ok("http answers", &format!("{target} is well")),
-        Ok(text) => failure("http answers", format!("{target}: {}", text.lines().last().unwrap_or("no answer"))),
+        Ok(text) => failure(
+            "http answers",
+            format!("{target}: {}", text.lines().last().unwrap_or("no answer")),
+        ),
         Err(why) => failure("http answers", format!("{target} does not answer: {why}")),
     }
 }
@@ -223,7 +273,10 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 fn can_bind(check: &'static str, bound: std::io::Result<()>, address: SocketAddr) -> Finding {
     match bound {
         Ok(()) => ok(check, &format!("{address} is free")),
-        Err(why) => failure(check, format!("{address}: {why}. Stop what listens there or choose another address")),
+        Err(why) => failure(
+            check,
+            format!("{address}: {why}. Stop what listens there or choose another address"),
+        ),
     }
 }
 

@@ -77,5 +77,8 @@ pub fn main() -> ExitCode {
 
 /// A runtime for a command that waits for a few things only.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, String> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|why| why.to_string())
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|why| why.to_string())
 }

@@ -67,7 +67,10 @@ fn announce(args: &Args, server: &Server, demo: Option<&Demo>) {
     }
     match demo {
         Some(demo) => say(&demo.welcome(&at)),
-        None => say(&format!("Cloud Chamber serves http://{} (devices: udp {}, tcp {})", at.http, at.udp, at.tcp)),
+        None => say(&format!(
+            "Cloud Chamber serves http://{} (devices: udp {}, tcp {})",
+            at.http, at.udp, at.tcp
+        )),
     }
 }
 
