@@ -198,12 +198,6 @@ impl Slots {
         });
     }
 
-    /// How many connections there are, open handshakes not counted. Walks all slots.
-    #[cfg(test)]
-    pub(crate) fn count(&self) -> usize {
-        self.slots.iter().filter(|slot| matches!(slot, Slot::Live(_))).count()
-    }
-
     fn index_address(&mut self, slot: u32, peer: SocketAddr) {
         if let Some(before) = self.by_address(peer) {
             self.forget_address(before, peer);

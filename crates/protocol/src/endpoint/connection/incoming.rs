@@ -236,8 +236,7 @@ impl Connection {
         self.send_reply(cx);
     }
 
-    /// Each ping is a sample of the keep-alive interval, but not its copy, nor the one that begins a
-    /// resumed session.
+    /// Each ping is a sample of the keep-alive interval; its copies are not.
     fn handle_ping(&mut self, cx: &mut Context<'_>, header: Header) {
         if self.is_datagram() && header.message_id != self.last_ping_id {
             self.last_ping_id = header.message_id;

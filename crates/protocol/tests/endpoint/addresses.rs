@@ -1,0 +1,107 @@
+//! Devices whose address changes.
+
+use std::net::SocketAddr;
+
+use model::link::LinkEvent;
+use secure::dtls::record::{mark_moved, mark_moved_cid};
+
+use crate::client::Kind;
+use crate::support::*;
+
+fn elsewhere(port: u16) -> SocketAddr {
+    SocketAddr::from(([10, 9, 8, 7], port))
+}
+
+#[test]
+fn a_record_with_connection_id_moves_the_session() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    for (port, marked) in [(1000, false), (1001, true)] {
+        device.peer = elsewhere(port);
+        let mut datagram = device.seal(&ping(port));
+        if marked {
+            mark_moved_cid(&mut datagram);
+        }
+        let answers = world.deliver(device.peer, &datagram);
+        assert_eq!(device.open(&world, answers[0].clone()), Some(empty_ack(port)));
+        assert_eq!(world.event(), LinkEvent::Moved { link: device.link, peer: device.peer });
+    }
+    assert_eq!(world.endpoint.counters().resumes, 2);
+}
+
+#[test]
+fn a_record_of_type_254_moves_the_session_and_plain_ones_follow() {
+    let mut world = World::new();
+    let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+    device.peer = elsewhere(1000);
+    let mut datagram = device.seal(&ping(9));
+    mark_moved(&mut datagram, &device.id.0);
+    let answers = world.deliver(device.peer, &datagram);
+    assert_eq!(device.open(&world, answers[0].clone()), Some(empty_ack(9)));
+    assert_eq!(world.event(), LinkEvent::Moved { link: device.link, peer: device.peer });
+    assert_eq!(device.say(&mut world, &ping(10)), [empty_ack(10)]);
+}
+
+#[test]
+fn a_plain_record_from_an_unknown_address_is_dropped() {
+    let mut world = World::new();
+    let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+    device.peer = elsewhere(1000);
+    assert!(device.say(&mut world, &ping(9)).is_empty());
+    assert_eq!(world.endpoint.counters().dropped_unknown_session, 1);
+}
+
+#[test]
+fn an_old_record_from_a_new_address_moves_nothing() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    let old = device.seal(&publish(10));
+    let replayed = device.seal(&ping(11));
+    world.deliver(device.peer, &replayed);
+    // A replayed one and one that is authentic but not the newest.
+    assert!(world.deliver(elsewhere(1000), &replayed).is_empty());
+    assert!(
+        world.endpoint.handle_datagram(world.now, elsewhere(1000), &mut old.clone())
+            == protocol::endpoint::Disposition::Taken
+    );
+    world.drain();
+    let (_, receipt) = message(world.event());
+    let sent = world.accept(device.link, receipt.unwrap());
+    assert_eq!(sent[0].0, device.peer, "the answer goes to the known address");
+}
+
+#[test]
+fn a_record_that_is_not_authentic_moves_nothing_and_is_no_life() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    let mut forged = device.seal(&ping(10));
+    *forged.last_mut().unwrap() ^= 1;
+    assert!(world.deliver(elsewhere(1000), &forged).is_empty());
+    assert!(world.take_events().is_empty());
+    assert_eq!(world.endpoint.counters().dropped_not_authentic, 1);
+    assert!(world.deliver(elsewhere(1000), &[0]).is_empty());
+    assert_eq!(world.endpoint.counters().dropped_noise, 1);
+}
+
+#[test]
+fn answers_held_back_go_to_where_the_device_is_by_then() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    device.say(&mut world, &publish(10));
+    let (_, receipt) = message(world.event());
+    device.peer = elsewhere(1000);
+    device.say(&mut world, &ping(11));
+    let sent = world.accept(device.link, receipt.unwrap());
+    assert_eq!(sent[0].0, device.peer);
+}
+
+#[test]
+fn two_devices_behind_one_address_after_each_other_keep_their_sessions() {
+    let mut world = World::new();
+    let mut first = Device::connected(&mut world, 1);
+    let mut second = Device::connected(&mut world, 2);
+    second.peer = first.peer;
+    assert_eq!(second.say(&mut world, &ping(9)), [empty_ack(9)]);
+    assert_eq!(first.say(&mut world, &ping(9)), [empty_ack(9)], "found by its connection id");
+    assert!(matches!(world.take_events()[..], [LinkEvent::Moved { .. }]));
+}
