@@ -13,7 +13,7 @@ use crate::server_keys::{self, Adopted, Existing, PRIVATE, PUBLIC, Role, ServerK
 
 /// `keys …`
 #[derive(Debug, Args)]
-pub struct KeysArgs {
+pub(crate) struct KeysArgs {
     #[command(subcommand)]
     command: Command,
 }
@@ -74,7 +74,7 @@ enum Algorithm {
 
 /// Why no keys were written.
 #[derive(Debug, thiserror::Error)]
-pub enum KeysError {
+pub(crate) enum KeysError {
     /// A key could not be made.
     #[error("no key could be made: {0}")]
     Make(KeyError),
@@ -87,7 +87,7 @@ pub enum KeysError {
 }
 
 /// Runs `keys …`.
-pub fn run(args: KeysArgs) -> Result<(), KeysError> {
+pub(crate) fn run(args: KeysArgs) -> Result<(), KeysError> {
     match args.command {
         Command::Server(args) => {
             let summary = server(&args)?;
