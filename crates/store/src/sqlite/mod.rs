@@ -5,6 +5,7 @@ mod claims;
 mod devices;
 mod fold;
 mod ledger;
+mod line;
 mod products;
 mod recovery;
 mod rows;

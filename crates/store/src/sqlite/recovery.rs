@@ -1,40 +1,63 @@
-//! Reads what the server begins with: three tables in the order of their keys, merged.
+//! Reads what the server begins with: three tables, merged by device.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt;
 use model::link::{RestoredSession, Transport};
-use model::{ApplicationDescription, DeviceId, DeviceRow, Platform, Timestamp};
-use sqlx::sqlite::SqliteRow;
+use model::{
+    AccountId, ApplicationDescription, DeviceId, DeviceRow, KeyHash, Platform, ProductId, Timestamp,
+};
 
 use super::devices::unpack;
+use super::line::Line;
 use super::value::Columns;
 use super::{Tables, failed};
 use crate::fold::{DescriptionId, SessionBody};
 use crate::{Recovery, Registered, StoreError, StoredSession};
 
-/// A device's row, with the owner of its product.
-macro_rules! select_registered {
+/// A device's row with the owner of its product, as a line.
+macro_rules! registered_line {
     ($rest:literal) => {
         concat!(
-            "SELECT d.id, d.account, d.product, d.name, d.platform, d.key_hash, p.account \
+            "SELECT d.id, hex(d.id) || ',' || ifnull(d.account, '') || ',' || \
+             ifnull(d.product, '') || ',' || ifnull(hex(d.name), '') || ',' || \
+             ifnull(d.platform, '') || ',' || ifnull(hex(d.key_hash), '') || ',' || \
+             ifnull(p.account, '') AS line \
              FROM devices AS d LEFT JOIN products AS p ON p.id = d.product ",
             $rest
         )
     };
 }
 
-/// A device's pulse.
-macro_rules! select_pulse {
+/// A device's pulse as a line.
+macro_rules! pulse_line {
     ($rest:literal) => {
         concat!(
-            "SELECT device, record_limit, record_seen, online, last_heard, handshake_at, peer, \
-             platform, application FROM pulse ",
+            "SELECT device AS id, hex(device) || ',' || record_limit || ',' || record_seen || ',' \
+             || ifnull(online, '') || ',' || ifnull(last_heard, '') || ',' || \
+             ifnull(handshake_at, '') || ',' || ifnull(hex(peer), '') || ',' || \
+             ifnull(platform, '') || ',' || ifnull(hex(application), '') AS line FROM pulse ",
             $rest
         )
     };
 }
+
+const REGISTERED: &str = concat!(
+    "SELECT group_concat(line, char(10)), MAX(id) FROM (",
+    registered_line!("WHERE d.id > $1 ORDER BY d.id LIMIT $2"),
+    ")"
+);
+
+const PULSES: &str = concat!(
+    "SELECT group_concat(line, char(10)), MAX(id) FROM (",
+    pulse_line!("WHERE device > $1 ORDER BY device LIMIT $2"),
+    ")"
+);
+
+const SESSIONS: &str = "SELECT group_concat(line, char(10)), MAX(device) FROM (\
+    SELECT device, hex(device) || ',' || hex(body) || ',' || hex(subscriptions) AS line \
+    FROM sessions WHERE device > $1 ORDER BY device LIMIT $2)";
 
 type Descriptions = HashMap<DescriptionId, Arc<ApplicationDescription>>;
 
@@ -46,7 +69,7 @@ struct Pulse {
     online: bool,
     last_heard: Option<Timestamp>,
     handshake_at: Option<Timestamp>,
-    peer: Option<std::net::SocketAddr>,
+    peer: Option<SocketAddr>,
     platform: Option<Platform>,
     application: Option<DescriptionId>,
 }
@@ -54,12 +77,16 @@ struct Pulse {
 impl Tables {
     /// Everything but what only the journal knows (recent sources).
     pub(crate) async fn recover(&self) -> Result<Recovery, StoreError> {
-        let (descriptions, pulses, devices, bodies) = tokio::try_join!(
+        let (descriptions, mut pulses, mut devices, mut bodies) = tokio::try_join!(
             self.load_descriptions(),
-            self.load_pulses(),
-            self.load_devices(),
-            self.load_sessions(),
+            self.lines(PULSES, pulse),
+            self.lines(REGISTERED, registered),
+            self.lines(SESSIONS, session),
         )?;
+        // In the order of their keys already, but no database promises it of lines.
+        pulses.sort_unstable_by_key(|(device, _)| *device);
+        devices.sort_unstable_by_key(|device| device.device);
+        bodies.sort_unstable_by_key(|body| body.session.device);
         Ok(merge(&descriptions, pulses, devices, bodies))
     }
 
@@ -68,12 +95,13 @@ impl Tables {
         &self,
         id: DeviceId,
     ) -> Result<Option<Registered>, StoreError> {
-        let query = sqlx::query(select_registered!("WHERE d.id = $1")).bind(id.0.to_vec());
+        let query = sqlx::query(registered_line!("WHERE d.id = $1")).bind(id.0.to_vec());
         let row = query.fetch_optional(&self.pool).await.map_err(failed)?;
-        let Some(mut device) = row.as_ref().map(registered).transpose()? else { return Ok(None) };
-        let query = sqlx::query(select_pulse!("WHERE device = $1")).bind(id.0.to_vec());
+        let Some(row) = row else { return Ok(None) };
+        let mut device = registered(Line::new(&Columns(&row).text(1)?))?;
+        let query = sqlx::query(pulse_line!("WHERE device = $1")).bind(id.0.to_vec());
         if let Some(row) = query.fetch_optional(&self.pool).await.map_err(failed)? {
-            let (_, pulse) = pulse(&row)?;
+            let (_, pulse) = pulse(Line::new(&Columns(&row).text(1)?))?;
             add_pulse(&mut device, &pulse);
             let application = crate::Devices::application(self, id).await?;
             device.row.description = application.map(Arc::new);
@@ -82,37 +110,14 @@ impl Tables {
     }
 
     async fn load_descriptions(&self) -> Result<Descriptions, StoreError> {
-        self.load("SELECT id, body FROM descriptions", |row| {
+        let query = sqlx::query("SELECT id, body FROM descriptions");
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let description = |row| {
             let row = Columns(row);
             let id = row.bytes(0)?.try_into().map_err(|_| StoreError::Damaged("description"))?;
             Ok((id, Arc::new(unpack(row.bytes(1)?, "description")?)))
-        })
-        .await
-    }
-
-    async fn load_pulses(&self) -> Result<Vec<(DeviceId, Pulse)>, StoreError> {
-        self.load(select_pulse!("ORDER BY device"), pulse).await
-    }
-
-    async fn load_devices(&self) -> Result<Vec<Registered>, StoreError> {
-        self.load(select_registered!("ORDER BY d.id"), registered).await
-    }
-
-    async fn load_sessions(&self) -> Result<Vec<StoredSession>, StoreError> {
-        self.load("SELECT device, body, subscriptions FROM sessions ORDER BY device", session).await
-    }
-
-    async fn load<T, C: Default + Extend<T>>(
-        &self,
-        sql: &'static str,
-        read: fn(&SqliteRow) -> Result<T, StoreError>,
-    ) -> Result<C, StoreError> {
-        let mut rows = sqlx::query(sql).fetch(&self.pool);
-        let mut all = C::default();
-        while let Some(row) = rows.try_next().await.map_err(failed)? {
-            all.extend([read(&row)?]);
-        }
-        Ok(all)
+        };
+        rows.iter().map(description).collect()
     }
 }
 
@@ -157,62 +162,57 @@ fn complete(mut body: StoredSession, pulse: &Pulse) -> Option<StoredSession> {
     Some(body)
 }
 
-fn registered(row: &SqliteRow) -> Result<Registered, StoreError> {
-    let row = Columns(row);
-    let owner = row.optional_account(1)?;
-    Ok(Registered {
-        device: row.device(0)?,
-        key: row.key_hash(5)?,
-        owner,
-        row: DeviceRow {
-            account: row.optional_account(6)?.or(owner),
-            product: row.product(2)?,
-            name: row.optional_text(3)?.map(Into::into),
-            description: None,
-            platform: platform(row.optional(4)?),
-        },
-        last_heard: None,
-        last_handshake_at: None,
-    })
+fn registered(mut line: Line<'_>) -> Result<Registered, StoreError> {
+    let device = device(&mut line)?;
+    let owner = line.number()?.map(AccountId);
+    let product = line.number()?.map(ProductId);
+    let name = line.text()?.map(Into::into);
+    let platform = line.number()?.map(Platform);
+    let key = line.array()?.map(KeyHash);
+    let payer = line.number()?.map(AccountId);
+    let row = DeviceRow { account: payer.or(owner), product, name, description: None, platform };
+    Ok(Registered { device, key, owner, row, last_heard: None, last_handshake_at: None })
 }
 
-fn pulse(row: &SqliteRow) -> Result<(DeviceId, Pulse), StoreError> {
-    let row = Columns(row);
+fn pulse(mut line: Line<'_>) -> Result<(DeviceId, Pulse), StoreError> {
+    let device = device(&mut line)?;
     let pulse = Pulse {
-        record_limit: row.count(1)?,
-        record_seen: row.count(2)?,
-        online: row.optional(3)?.unwrap_or(0) != 0,
-        last_heard: row.optional_time(4)?,
-        handshake_at: row.optional_time(5)?,
-        peer: row.optional_text(6)?.and_then(|peer| peer.parse().ok()),
-        platform: platform(row.optional(7)?),
-        application: row.optional_bytes(8)?.and_then(|id| id.try_into().ok()),
+        record_limit: line.number()?.unwrap_or(0),
+        record_seen: line.number()?.unwrap_or(0),
+        online: line.number()?.unwrap_or(0) != 0,
+        last_heard: line.number()?.map(Timestamp),
+        handshake_at: line.number()?.map(Timestamp),
+        peer: line.text()?.and_then(|peer| peer.parse().ok()),
+        platform: line.number()?.map(Platform),
+        application: line.array()?,
     };
-    Ok((row.device(0)?, pulse))
+    Ok((device, pulse))
 }
 
 /// A session without what the pulse knows.
-fn session(row: &SqliteRow) -> Result<StoredSession, StoreError> {
-    let row = Columns(row);
-    let body: SessionBody = unpack(row.bytes(1)?, "session")?;
+fn session(mut line: Line<'_>) -> Result<StoredSession, StoreError> {
+    let device = device(&mut line)?;
+    let body: SessionBody = unpack(&line.bytes()?, "session")?;
+    let subscriptions = unpack(&line.bytes()?, "subscriptions")?;
+    let session = RestoredSession {
+        device,
+        snapshot: body.snapshot,
+        peer: SocketAddr::from(([0, 0, 0, 0], 0)),
+        record_limit: 0,
+        record_seen: 0,
+        recent: Vec::new(),
+        online: false,
+    };
     Ok(StoredSession {
-        session: RestoredSession {
-            device: row.device(0)?,
-            snapshot: body.snapshot,
-            peer: std::net::SocketAddr::from(([0, 0, 0, 0], 0)),
-            record_limit: 0,
-            record_seen: 0,
-            recent: Vec::new(),
-            online: false,
-        },
+        session,
         transport: body.transport,
         hello: body.hello,
-        subscriptions: unpack(row.bytes(2)?, "subscriptions")?,
+        subscriptions,
         opened_at: body.opened_at,
         last_heard: body.opened_at,
     })
 }
 
-fn platform(number: Option<i64>) -> Option<Platform> {
-    number.and_then(|number| u16::try_from(number).ok()).map(Platform)
+fn device(line: &mut Line<'_>) -> Result<DeviceId, StoreError> {
+    line.array()?.map(DeviceId).ok_or(StoreError::Damaged("device id"))
 }
