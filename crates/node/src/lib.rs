@@ -32,3 +32,5 @@ pub use handle::Handle;
 pub use health::Health;
 pub use hub::{EventHub, EventStream, StreamBound, StreamFilter, StreamItem};
 pub use node::Node;
+/// Structured event data as people read it; the HTTP side has no other way to the codec.
+pub use protocol::message::content::{STRUCTURED, cbor_to_json};

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use model::event::Origin;
 use model::{Event, EventData, EventId};
-use node::{EventStream, StreamBound, StreamFilter, StreamItem};
+use node::{EventStream, STRUCTURED, StreamBound, StreamFilter, StreamItem, cbor_to_json};
 use store::Missed;
 
 use crate::error::ApiError;
@@ -139,10 +139,15 @@ fn write_json_text(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// Data as people see it: text as it is, other formats as a data URL.
+/// Data as people see it: text as it is, structured data as JSON, other formats as a data URL.
 fn text_of(data: &EventData) -> Cow<'_, str> {
     if TEXT_FORMATS.contains(&data.format) {
         return String::from_utf8_lossy(&data.bytes);
+    }
+    if data.format == STRUCTURED
+        && let Some(json) = cbor_to_json(&data.bytes)
+    {
+        return Cow::Owned(json);
     }
     let kind = match data.format {
         22 => "image/jpeg",
@@ -201,6 +206,12 @@ mod tests {
             written(&event(Some(data)), false)
                 .contains("data:application/octet-stream;base64,AP8=")
         );
+    }
+
+    #[test]
+    fn structured_data_is_shown_as_json() {
+        let data = EventData { format: STRUCTURED, bytes: (*b"\xa1\x61\x61\x01").into() };
+        assert!(written(&event(Some(data)), false).contains(r#""data":"{\"a\":1}""#));
     }
 
     #[test]

@@ -68,16 +68,19 @@ async fn replace(state: &State, id: DeviceId, key: &DeviceKey) -> Result<(), Api
 }
 
 /// A device that nobody owns is claimed by sending the key it has; any other key would let anybody
-/// take over an imported device.
+/// take over an imported device. One without a key cannot connect yet: it takes the key it is sent.
 async fn claim(
     state: &State,
     device: &Device,
     account: AccountId,
     key: &DeviceKey,
 ) -> Result<(), ApiError> {
-    if device.account.is_some() || device.key != Some(key.hash) {
+    if device.account.is_some() || device.key.is_some_and(|known| known != key.hash) {
         let text = "That device belongs to someone else or has another key";
         return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
+    }
+    if device.key.is_none() {
+        replace(state, device.id, key).await?;
     }
     state.store.devices().set_owner(device.id, Some(account), utc_now()).await?;
     Ok(())
