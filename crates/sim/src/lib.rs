@@ -2,12 +2,15 @@
 //!
 //! * [`device`]: a device that behaves as the firmware does, without a socket or a clock.
 //! * [`fleet`]: many devices over real sockets.
+//! * [`harness`] and [`network`]: devices and a server in virtual time, with a bad network between.
 //! * [`identity`]: ids, keys and the lines that register them.
 //! * [`live`]: one device over a real socket, for tests against a running server.
 //! * [`probe`]: is there a server at all?
 
 pub mod device;
 pub mod fleet;
+pub mod harness;
 pub mod identity;
 pub mod live;
+pub mod network;
 pub mod probe;
