@@ -49,7 +49,7 @@ pub struct Source {
 #[derive(Debug, Clone, PartialEq)]
 pub enum LinkEvent {
     /// A Hello was accepted: this is `device`, proven by its key. A link may say Hello again (a
-    /// resumed session whose state changed).
+    /// resumed session whose state changed); nothing more is told of the exchanges begun before it.
     Opened(Box<Opened>),
     /// An authentic message of a link that was thought silent or was restored at start.
     Alive {
@@ -97,7 +97,8 @@ pub enum LinkEvent {
         /// Its answer.
         answer: Answer,
     },
-    /// Nothing acknowledged the last transmission (UDP).
+    /// Nothing acknowledged the last transmission (UDP), or another message of this connection was
+    /// given up, or the device fell silent or said Goodbye: nothing is attempted to an offline device.
     Unanswered {
         /// Which connection.
         link: LinkId,

@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 
 use model::Now;
-use model::link::LinkEvent;
 use secure::dtls::{Class, ConnectionId, Dropped, classify};
 
 use super::Endpoint;
@@ -99,13 +98,9 @@ impl Endpoint {
             Ok(opened) => opened,
             Err(dropped) => return self.count_dropped(dropped),
         };
-        let (link, is_known) = (connection.link, connection.device.is_some());
         let moves = opened.newest && connection.peer != from;
         if moves {
             self.slots.set_peer(slot, from);
-        }
-        if moves && is_known {
-            self.out.event(LinkEvent::Moved { link, peer: from });
         }
         self.with_connection(now, slot, |connection, cx| {
             connection.handle_record(cx, &opened, moves)

@@ -105,3 +105,29 @@ fn two_devices_behind_one_address_after_each_other_keep_their_sessions() {
     assert_eq!(first.say(&mut world, &ping(9)), [empty_ack(9)], "found by its connection id");
     assert!(matches!(world.take_events()[..], [LinkEvent::Moved { .. }]));
 }
+
+#[test]
+fn what_another_shard_has_is_forwarded_untouched() {
+    use protocol::endpoint::{Disposition, Where};
+
+    let mut other = World::with(|config| {
+        config.shard = 1;
+        config.shards = 2;
+    });
+    let mut world = World::with(|config| config.shards = 2);
+    let mut with_cid = Device::connected(&mut other, 1);
+    let mut without = Device::connected_as(&mut other, 2, Kind::Device);
+    let mut moved = without.seal(&ping(11));
+    mark_moved(&mut moved, &without.id.0);
+    for (datagram, place) in [
+        (with_cid.seal(&ping(10)), Where::Shard(1)),
+        (without.seal(&ping(10)), Where::Address),
+        (moved, Where::Device(without.id)),
+    ] {
+        let mut bytes = datagram.clone();
+        let disposition = world.endpoint.handle_datagram(world.now, elsewhere(1), &mut bytes);
+        assert_eq!((disposition, &bytes), (Disposition::Forward(place), &datagram));
+    }
+    assert_eq!(world.endpoint.counters().forwarded, 3);
+    assert_eq!(world.endpoint.counters().datagrams_received, 0);
+}

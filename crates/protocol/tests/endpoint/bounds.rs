@@ -80,3 +80,18 @@ fn no_bytes_of_a_peer_panic_the_endpoint() {
     device.say(&mut world, &hello(0xfff0, id));
     assert!(world.take_events().iter().any(|event| matches!(event, LinkEvent::Opened(_))));
 }
+
+#[test]
+fn a_device_that_claims_to_take_65_535_bytes_is_not_believed() {
+    let mut world = World::new();
+    let mut device = Device::handshaken(&mut world, 1, Kind::DeviceWithCid);
+    let mut greeting = hello(1, device.id);
+    let size = greeting.len() - 8;
+    greeting[size..size + 2].copy_from_slice(&[0xff, 0xff]);
+    device.say(&mut world, &greeting);
+    device.link = opened(world.event()).link;
+    device.say(&mut world, &ping(2));
+    let message = model::CloudMessage::VariableRequest { name: "n".repeat(20_000).into() };
+    assert!(device.receive(&mut world, 1, message).is_empty());
+    assert!(matches!(world.event(), LinkEvent::Unsendable { .. }));
+}

@@ -9,6 +9,7 @@ mod bounds;
 mod client;
 mod duplicates;
 mod handshakes;
+mod lossy;
 mod measure;
 mod presence;
 mod recordings;

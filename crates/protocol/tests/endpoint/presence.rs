@@ -123,3 +123,17 @@ fn a_reset_is_sent_only_when_the_shard_asks_for_it() {
     let sent = world.command(device.link, model::link::Command::Reset { receipt });
     assert_eq!(device.open_all(&world, sent), [[0x70, 0, 0, 10]]);
 }
+
+#[test]
+fn a_hello_of_a_device_that_was_silent_is_told_as_a_hello_alone_wherever_it_comes_from() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    world.pass(DEFAULT_SILENCE);
+    world.take_events();
+    device.peer = "10.0.0.9:9".parse().unwrap();
+    let again = hello(500, device.id);
+    device.say(&mut world, &again);
+    let opened = opened(world.event());
+    assert_eq!((opened.link, opened.peer), (device.link, device.peer));
+    assert_eq!(world.endpoint.counters().resumes, 1);
+}

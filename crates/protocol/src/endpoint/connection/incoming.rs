@@ -9,7 +9,18 @@ use secure::tcp::FrameOpener;
 use super::duplicates::{Fate, Kind};
 use super::{Channel, Connection, Context, Greeting, Phase, Upshot};
 use crate::coap::{Code, Header, Packet, Type};
-use crate::message::{Request, ack, device, ledger, time};
+use crate::message::{CoapError, Request, ack, device, ledger, time};
+
+/// What a message tells beside its contents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum News {
+    /// It was said before: no sign that the device came back.
+    Copy,
+    /// A Hello: whoever takes it knows that the device is there, and where.
+    Hello,
+    /// The device lives.
+    Life,
+}
 
 /// A message on its way in.
 #[derive(Debug, Clone, Copy)]
@@ -101,14 +112,15 @@ impl Connection {
             return self.handle_first(cx, arrival, &packet);
         }
         if packet.code().is_response() || is_reaction(&packet) {
-            self.hear(cx, arrival, true);
+            self.hear(cx, arrival, News::Life);
             self.handle_response(cx, &packet);
             self.device_listens(cx);
             return Upshot::Done;
         }
         let fate = self.fate(cx, packet.message_id());
-        self.hear(cx, arrival, fate.is_none());
-        match device::decode(&packet, self.transport()) {
+        let request = device::decode(&packet, self.transport());
+        self.hear(cx, arrival, news(fate, &request));
+        match request {
             Ok(Request::Hello(hello)) => {
                 return self.handle_hello(cx, arrival, packet.header, fate, hello);
             }
@@ -134,7 +146,7 @@ impl Connection {
         if self.phase == Phase::Silent {
             return Upshot::Done;
         }
-        self.hear(cx, arrival, true);
+        self.hear(cx, arrival, News::Life);
         if let Some(header) = answer {
             self.acknowledge_with(cx, header.message_id, header.token, header.code);
         }
@@ -314,21 +326,23 @@ impl Connection {
         }
     }
 
-    /// An authentic message: the device lives. A copy of what came before its silence is no news.
-    fn hear(&mut self, cx: &mut Context<'_>, arrival: Arrival, is_fresh: bool) {
+    /// An authentic message. One that is not the newest tells nothing about the present.
+    fn hear(&mut self, cx: &mut Context<'_>, arrival: Arrival, news: News) {
         if !arrival.newest {
             return;
         }
         self.heard_at = cx.now.mono;
         self.answer_ping(cx);
-        let returns = self.unannounced && is_fresh;
-        if returns || arrival.moved {
-            cx.counters.resumes += 1;
+        let returns = self.unannounced && news != News::Copy;
+        cx.counters.resumes += u64::from(returns || arrival.moved);
+        let (link, peer) = (self.link, self.peer);
+        if arrival.moved && news != News::Hello {
+            cx.out.event(LinkEvent::Moved { link, peer });
         }
-        if returns {
+        if returns && news == News::Life {
             self.unannounced = false;
             self.online = true;
-            cx.out.event(LinkEvent::Alive { link: self.link });
+            cx.out.event(LinkEvent::Alive { link });
         }
     }
 
@@ -338,6 +352,14 @@ impl Connection {
             self.open_up();
             self.send_waiting(cx);
         }
+    }
+}
+
+fn news(fate: Option<Fate>, request: &Result<Request<'_>, CoapError>) -> News {
+    match (fate, request) {
+        (Some(_), _) => News::Copy,
+        (None, Ok(Request::Hello(_))) => News::Hello,
+        (None, _) => News::Life,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a device can take, as far as its Hello tells: a [`Dialect`] in few bytes.
 
 use model::Hello;
+use model::limits::DEVICE_MESSAGE_BYTES_MAX;
 use model::link::Transport;
 
 use crate::message::Dialect;
@@ -21,7 +22,7 @@ impl Traits {
     pub(crate) fn new(hello: &Hello, transport: Transport) -> Self {
         let dialect = Dialect::of(hello, transport);
         Self {
-            message_bytes_max: narrow(dialect.message_bytes_max),
+            message_bytes_max: narrow(message_bytes_max(hello, transport)),
             event_data_bytes_max: narrow(dialect.event_data_bytes_max),
             argument_bytes_max: narrow(dialect.argument_bytes_max),
             typed_events: dialect.typed_events,
@@ -55,6 +56,28 @@ impl Traits {
     }
 }
 
+/// Largest message for this device. One that says it takes more than any does is not believed.
+fn message_bytes_max(hello: &Hello, transport: Transport) -> usize {
+    let told = hello.message_bytes_max(transport).min(DEVICE_MESSAGE_BYTES_MAX);
+    let is_legacy = hello.system.is_none();
+    match transport {
+        Transport::Udp if is_legacy => told.saturating_sub(ANSWER_BYTES),
+        Transport::Udp => told,
+        Transport::Tcp if is_legacy => framed(told),
+        Transport::Tcp => framed(told.saturating_sub(FRAME_OVERHEAD_BYTES)),
+    }
+}
+
+/// Largest message whose padded text is a multiple of 16 that fits; at least one byte is padding.
+fn framed(bytes: usize) -> usize {
+    (bytes / 16 * 16).saturating_sub(1)
+}
+
+/// What the oldest devices need in the same buffer for their answer (`limits.md` §3).
+const ANSWER_BYTES: usize = 16;
+/// A frame's length and padding, out of the buffer that the Hello tells (`tcp-session.md` §6).
+const FRAME_OVERHEAD_BYTES: usize = 18;
+
 fn narrow(bytes: usize) -> u16 {
     u16::try_from(bytes).unwrap_or(u16::MAX)
 }
@@ -66,23 +89,43 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn traits_come_back_from_their_bytes() {
-        let hello = Hello {
+    fn hello(platform: u16, message_bytes_max: Option<u16>) -> Hello {
+        Hello {
             product_id: 1,
             product_version: 1,
             flags: HelloFlags(0),
-            platform: Platform(13),
+            platform: Platform(platform),
             device_id: None,
-            system: Some(HelloSystem {
+            system: message_bytes_max.map(|message_bytes_max| HelloSystem {
                 version: 6200,
-                message_bytes_max: 1152,
+                message_bytes_max,
                 binary_bytes_max: 0,
                 chunk_bytes: 512,
             }),
-        };
+        }
+    }
+
+    #[test]
+    fn traits_come_back_from_their_bytes() {
+        let hello = hello(13, Some(1152));
         let traits = Traits::new(&hello, Transport::Udp);
         assert_eq!(Traits::from_bytes(traits.to_bytes()), traits);
         assert_eq!(traits.dialect(Transport::Udp), Dialect::of(&hello, Transport::Udp));
+    }
+
+    #[test]
+    fn messages_leave_room_for_padding_and_for_the_answer() {
+        for (platform, told, transport, bytes) in [
+            (13, Some(1152), Transport::Udp, 1152),
+            (13, Some(65_535), Transport::Udp, 1300),
+            (10, None, Transport::Udp, 752),
+            (6, Some(960), Transport::Tcp, 927),
+            (6, None, Transport::Tcp, 767),
+            (0, None, Transport::Tcp, 607),
+            (6, Some(0), Transport::Tcp, 0),
+        ] {
+            let traits = Traits::new(&hello(platform, told), transport);
+            assert_eq!(traits.dialect(transport).message_bytes_max, bytes, "{platform} {told:?}");
+        }
     }
 }
