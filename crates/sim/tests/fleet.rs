@@ -27,6 +27,7 @@ struct Cloud {
 impl Cloud {
     fn start() -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let _ = socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20);
         let address = socket.local_addr().expect("an address");
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
@@ -37,6 +38,7 @@ impl Cloud {
 
 fn serve(socket: &UdpSocket, stop: &AtomicBool) {
     let (mut script, started) = (Script::new(), Instant::now());
+    let mut next = Mono(0);
     let mut buffer = [0; 2048];
     socket.set_read_timeout(Some(Duration::from_millis(5))).expect("a timeout");
     while !stop.load(Ordering::Relaxed) {
@@ -44,7 +46,10 @@ fn serve(socket: &UdpSocket, stop: &AtomicBool) {
         if let Ok((count, from)) = socket.recv_from(&mut buffer) {
             script.handle_datagram(now, from, &mut buffer[..count]);
         }
-        script.handle_timeout(now);
+        if now >= next {
+            next = now.after(Duration::from_millis(100));
+            script.handle_timeout(now);
+        }
         script.heard.clear();
         while let Some((to, bytes)) = script.poll_datagram() {
             let _ = socket.send_to(&bytes, to);

@@ -83,7 +83,11 @@ impl Outbox {
     /// Takes the message with this id out.
     pub(crate) fn remove(&mut self, id: u16) -> Option<Outgoing> {
         let index = self.waiting.iter().position(|message| message.id == id)?;
-        Some(self.waiting.remove(index))
+        let message = self.waiting.remove(index);
+        if self.waiting.is_empty() && self.waiting.capacity() > WAITING_KEPT {
+            self.waiting = Vec::new();
+        }
+        Some(message)
     }
 
     pub(crate) fn next_timeout(&self) -> Option<Mono> {
@@ -123,6 +127,8 @@ fn wait(repeated: u32, random: u8) -> Duration {
 
 const ACK_TIMEOUT: Duration = Duration::from_millis(4000);
 const RETRANSMISSIONS: u32 = 3;
+/// Room kept by a device that has nothing to wait for.
+const WAITING_KEPT: usize = 4;
 /// A server on TCP may acknowledge nothing at all.
 const UNREPEATED_MAX: usize = 32;
 /// How long a confirmable message of the server is remembered.

@@ -495,3 +495,13 @@ impl Device {
 const REBOOT: Duration = Duration::from_secs(1);
 /// Queues larger than this are given back once empty, so that an idle device is small.
 const QUEUE_KEPT: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_device_is_small_enough_for_a_hundred_thousand_of_them() {
+        assert!(size_of::<Device>() <= 1024, "{}", size_of::<Device>());
+    }
+}

@@ -42,6 +42,14 @@ pub struct RetainedMemory {
     clock_is_set: bool,
 }
 
+impl super::Device {
+    /// Takes the session out of a device, with the last message id it used, for a load that goes on
+    /// by itself at less cost.
+    pub fn into_session(self) -> Option<(Session, u16)> {
+        self.retained.map(|retained| (retained.session, self.message_id))
+    }
+}
+
 impl Retained {
     /// How many restores a stored session survives without a reply.
     pub(crate) const USES_MAX: u8 = 3;

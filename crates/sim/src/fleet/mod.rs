@@ -61,8 +61,14 @@ pub fn run(
     let shared: Vec<Arc<Shared>> = workers.iter().map(Worker::shared).collect();
     let over = &AtomicBool::new(false);
     let finished: Vec<Worker> = thread::scope(|scope| {
-        let threads: Vec<_> =
-            workers.into_iter().map(|worker| scope.spawn(move || worker.run(over))).collect();
+        let threads: Vec<_> = workers
+            .into_iter()
+            .enumerate()
+            .filter_map(|(number, worker)| {
+                let named = thread::Builder::new().name(format!("fleet-{number}"));
+                named.spawn_scoped(scope, move || worker.run(over)).ok()
+            })
+            .collect();
         watch(config, started, stop, &shared, progress);
         over.store(true, Ordering::Relaxed);
         threads.into_iter().filter_map(|thread| thread.join().ok()).collect()

@@ -343,11 +343,14 @@ impl Worker {
 
     fn time_to_wait(&self) -> Duration {
         let now = self.now();
-        let waiting = (self.switched_on < self.devices.len()).then(|| self.pacers.connects.next());
+        let is_ramping =
+            self.switched_on < self.devices.len() && self.connecting < self.connecting_max;
+        let waiting = is_ramping.then(|| self.pacers.connects.next());
+        let publishes = (self.in_flight < self.in_flight_max).then(|| self.pacers.publishes.next());
         let next = [
             self.timers.next(),
             waiting.flatten(),
-            self.pacers.publishes.next(),
+            publishes.flatten(),
             self.pacers.roams.next(),
             self.pacers.resets.next(),
         ];

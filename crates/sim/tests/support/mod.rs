@@ -56,7 +56,7 @@ pub(crate) struct Script {
     /// ClientHello datagrams with their time and sender.
     pub(crate) hellos: Vec<(Mono, SocketAddr)>,
     out: VecDeque<(SocketAddr, Vec<u8>)>,
-    random: u8,
+    random: u64,
     next_id: u16,
 }
 
@@ -172,9 +172,9 @@ impl Script {
                 }
                 self.random = self.random.wrapping_add(1);
                 let config = HandshakeConfig {
-                    server_random: [self.random; 32],
-                    ephemeral_secret: [self.random | 1; 32],
-                    cid: [self.random; 8],
+                    server_random: spread(self.random),
+                    ephemeral_secret: spread(self.random),
+                    cid: self.random.to_be_bytes(),
                     identity: IdentityKey::Current,
                     record_limit: Session::UNLIMITED,
                     recorded_flight: None,
@@ -284,6 +284,12 @@ impl Server for Script {
     fn poll_datagram(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         self.out.pop_front()
     }
+}
+
+fn spread(number: u64) -> [u8; 32] {
+    let mut bytes = [1; 32];
+    bytes[24..].copy_from_slice(&number.to_be_bytes());
+    bytes
 }
 
 pub(crate) fn message(header: Header, options: &[(u16, &[u8])], payload: &[u8]) -> Vec<u8> {
