@@ -10,12 +10,13 @@ use model::Mono;
 use openssl::sha::Sha256;
 use secure::dtls::codec::{
     self, CIPHER_SUITE, CURVE_SECP256R1, ConnectionId, ContentType, ECDSA_SHA256, HandshakeHeader,
-    RAW_PUBLIC_KEY, RENEGOTIATION_SCSV, Reader, VERSION_1_0, VERSION_1_2, alert, extension,
-    handshake_type,
+    RAW_PUBLIC_KEY, Reader, VERSION_1_0, VERSION_1_2, alert, extension, handshake_type,
 };
 use secure::dtls::prf::{self, MasterSecret, Sender};
 use secure::dtls::{CidMode, Role, Session, SessionKeys};
 use secure::p256::{P256, Point, Scalar, SigningKey, spki_of_point};
+
+use super::client_hello::client_hello;
 
 /// What a handshake needs from outside.
 pub(crate) struct Parameters {
@@ -561,98 +562,4 @@ fn read_key_exchange(body: &[u8]) -> Option<(Point, &[u8], &[u8])> {
     }
     let signature = reader.vec16()?;
     reader.is_empty().then_some((point, parameters, signature))
-}
-
-/// The datagram that opens a handshake.
-pub(crate) fn first_client_hello(offers_cid: bool, client_random: &[u8; 32]) -> Vec<u8> {
-    let body = client_hello(offers_cid, client_random, &[]);
-    let (mut message, mut datagram) = (Vec::new(), Vec::new());
-    codec::write_handshake(handshake_type::CLIENT_HELLO, 0, &body, &mut message);
-    codec::write_plain_record(ContentType::Handshake, 0, &message, &mut datagram);
-    datagram
-}
-
-/// The ClientHello of Device OS, byte for byte (`dtls-session.md` §3).
-fn client_hello(offers_cid: bool, client_random: &[u8; 32], cookie: &[u8]) -> Vec<u8> {
-    let mut body = Vec::with_capacity(128);
-    body.extend(VERSION_1_2);
-    body.extend(client_random);
-    body.push(0);
-    body.push(cookie.len() as u8);
-    body.extend(cookie);
-    body.extend([0, 4]);
-    body.extend(CIPHER_SUITE.to_be_bytes());
-    body.extend(RENEGOTIATION_SCSV.to_be_bytes());
-    body.extend([1, 0]);
-    let extensions = client_extensions(offers_cid);
-    body.extend((extensions.len() as u16).to_be_bytes());
-    body.extend(extensions);
-    body
-}
-
-fn client_extensions(offers_cid: bool) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(45);
-    let mut add = |number: u16, body: &[u8]| {
-        bytes.extend(number.to_be_bytes());
-        bytes.extend((body.len() as u16).to_be_bytes());
-        bytes.extend(body);
-    };
-    add(extension::SIGNATURE_ALGORITHMS, &[0, 8, 4, 3, 4, 1, 3, 3, 3, 1]);
-    add(extension::SUPPORTED_GROUPS, &[0, 2, 0, 23]);
-    add(extension::EC_POINT_FORMATS, &[1, 0]);
-    if offers_cid {
-        add(extension::CONNECTION_ID_DRAFT_05, &[0]);
-    }
-    add(extension::CLIENT_CERTIFICATE_TYPE, &[1, RAW_PUBLIC_KEY]);
-    add(extension::SERVER_CERTIFICATE_TYPE, &[1, RAW_PUBLIC_KEY]);
-    bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use secure::p256::OpensslP256;
-
-    use super::*;
-
-    fn hello(offers_cid: bool, client_random: &str) -> String {
-        let curve = Arc::new(OpensslP256::new().expect("the curve"));
-        let key = SigningKey::from_scalar(&[7; 32]).expect("a key");
-        let mut random = [0; 32];
-        hex::decode_to_slice(client_random, &mut random).expect("hex");
-        let parameters = Parameters {
-            offers_cid,
-            client_random: random,
-            ephemeral: [9; 32],
-            curve,
-            server_key: *key.point(),
-            device_key: Arc::new(key),
-        };
-        let mut out = Vec::new();
-        ClientHandshake::start(Mono(0), parameters, &mut out);
-        hex::encode(out)
-    }
-
-    #[test]
-    fn the_client_hello_of_6_2_0_is_the_recorded_one() {
-        let random = "3ac3aa9fbc9539e279fda64479b90320d48406ec99f6e3b144557443dc61ab22";
-        let recorded = concat!(
-            "16fefd000000000000000000670100005b000000000000005bfefd",
-            "3ac3aa9fbc9539e279fda64479b90320d48406ec99f6e3b144557443dc61ab22",
-            "00000004c0ae00ff0100002d000d000a00080403040103030301000a000400020017000b0002010000fe0001",
-            "00001300020102001400020102"
-        );
-        assert_eq!(hello(true, random), recorded);
-    }
-
-    #[test]
-    fn the_client_hello_of_3_0_0_is_the_recorded_one() {
-        let random = "dea7187b9a2fce7b1a7529e41f6e70ca0d8a1a31da215c5264a6504abba9a628";
-        let recorded = concat!(
-            "16fefd00000000000000000062010000560000000000000056fefd",
-            "dea7187b9a2fce7b1a7529e41f6e70ca0d8a1a31da215c5264a6504abba9a628",
-            "00000004c0ae00ff01000028000d000a00080403040103030301000a000400020017000b0002010000130002",
-            "0102001400020102"
-        );
-        assert_eq!(hello(false, random), recorded);
-    }
 }

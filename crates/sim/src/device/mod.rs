@@ -10,6 +10,7 @@
 //! layers and key arithmetic are those of `secure`.
 
 pub mod application;
+mod client_hello;
 mod connect;
 mod describe;
 mod exchange;
@@ -42,8 +43,8 @@ use handshake::ClientHandshake;
 use profile::{Generation, Profile};
 use retained::Retained;
 
+pub(crate) use client_hello::first_client_hello;
 pub use handshake::HandshakeFailure;
-pub(crate) use handshake::first_client_hello;
 pub use publish::{Acknowledgement, Publish, PublishError};
 pub use retained::RetainedMemory;
 
