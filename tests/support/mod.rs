@@ -1,5 +1,10 @@
 //! Runs the real binary for black-box tests: its own data folder, its own ports.
-#![allow(dead_code, reason = "each test binary uses the parts it needs")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses the parts it needs")]
+
+pub mod folder;
+pub mod live;
+pub mod relay;
+pub mod watch;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -135,7 +140,8 @@ pub fn node(script: &Path, environment: &[(&str, &str)]) -> String {
 
 /// A request of the API on a connection of its own; gives the status and the body.
 pub fn http(method: &str, url: &str, token: &str, form: &str) -> (u16, String) {
-    let (host, path) = url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
+    let (host, path) =
+        url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
     let mut stream = std::net::TcpStream::connect(host).expect("connected");
     let head = format!(
         "{method} /{path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
