@@ -51,9 +51,10 @@ impl Server {
         let listener = listen(config.http.listen).await?;
         let node = Node::start(node_config(config), Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
+        let limits = config.limits.to_web().map_err(|why| why.to_string())?;
         let metrics = start_metrics();
         let render: web::RenderMetrics = Arc::new(move || metrics.render());
-        let state = web::State::new(Arc::clone(&store), handle.clone(), render);
+        let state = web::State::new(Arc::clone(&store), handle.clone(), render, limits);
         let http = web::serve(listener, state).map_err(|why| format!("HTTP: {why}"))?;
         let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
             .map_err(|why| format!("{}: {why}", data.display()))?;

@@ -30,6 +30,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// What counts.
     pub metering: MeteringConfig,
+    /// How often the HTTP API may be asked.
+    pub limits: LimitsConfig,
     /// Logging.
     pub log: LogConfig,
 }
@@ -112,6 +114,51 @@ pub struct MeteringConfig {
     pub catalogue: String,
 }
 
+/// `[limits]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Requests from one address in 300 s.
+    pub requests_max: u32,
+    /// Sign-ins from one address in 300 s.
+    pub token_requests_max: u32,
+    /// Requests about tokens and users from one address in 300 s.
+    pub management_requests_max: u32,
+    /// Event streams opened from one address in 300 s.
+    pub streams_opened_max: u32,
+    /// Event streams open at once from one address.
+    pub streams_open_max: u32,
+    /// Failed sign-ins in a row before an address is locked out for 30 minutes.
+    pub failed_sign_ins_max: u32,
+    /// Networks without limits.
+    pub exempt: Vec<String>,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<String>,
+}
+
+impl LimitsConfig {
+    /// The form that the HTTP side takes.
+    pub fn to_web(&self) -> Result<web::LimitsConfig, ConfigError> {
+        Ok(web::LimitsConfig {
+            requests_max: self.requests_max,
+            token_requests_max: self.token_requests_max,
+            management_requests_max: self.management_requests_max,
+            streams_opened_max: self.streams_opened_max,
+            streams_open_max: self.streams_open_max,
+            failed_sign_ins_max: self.failed_sign_ins_max,
+            exempt: networks("limits.exempt", &self.exempt)?,
+            trusted_proxies: networks("limits.trusted_proxies", &self.trusted_proxies)?,
+        })
+    }
+}
+
+fn networks(key: &'static str, texts: &[String]) -> Result<Vec<web::Network>, ConfigError> {
+    let parsed = texts.iter().map(|text| text.parse::<web::Network>());
+    parsed
+        .collect::<Result<_, _>>()
+        .map_err(|why| ConfigError::Refused { key, why: why.to_string() })
+}
+
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,8 +195,12 @@ pub struct Overrides {
 impl Config {
     /// Reads every layer.
     pub fn load(file: Option<&Path>, overrides: &Overrides) -> Result<Self, ConfigError> {
-        let environment =
-            Environment::with_prefix("CLOUDCHAMBER").prefix_separator("_").separator("__");
+        let environment = Environment::with_prefix("CLOUDCHAMBER")
+            .prefix_separator("_")
+            .separator("__")
+            .list_separator(",")
+            .with_list_parse_key("limits.exempt")
+            .with_list_parse_key("limits.trusted_proxies");
         Self::build(file, environment, overrides)
     }
 
@@ -199,6 +250,7 @@ impl Config {
                 why: "0 would refuse every publish; set publish.refill_ms = 0 to switch the limit off".into(),
             });
         }
+        self.limits.to_web()?;
         Ok(self)
     }
 }
@@ -275,6 +327,13 @@ mod tests {
         let why = load(text, &[]).expect_err("not loopback").to_string();
         assert!(why.contains("allow_plain"), "{why}");
         assert!(load(&format!("{text}\nallow_plain = true"), &[]).is_ok());
+    }
+
+    #[test]
+    fn a_bad_network_is_refused_by_the_name_of_its_key() {
+        let why =
+            load("[limits]\nexempt = [\"everybody\"]", &[]).expect_err("no network").to_string();
+        assert!(why.contains("limits.exempt"), "{why}");
     }
 
     #[test]

@@ -11,6 +11,8 @@ use model::Refusal;
 use serde_json::{Value, json};
 use store::StoreError;
 
+use crate::limits::FailedGrant;
+
 /// A refused request.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ApiError {
@@ -78,7 +80,12 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
+        let failed_grant =
+            matches!(self.body["error"].as_str(), Some("invalid_client" | "invalid_grant"));
         let mut response = (self.status, Json(self.body)).into_response();
+        if failed_grant {
+            response.extensions_mut().insert(FailedGrant);
+        }
         let headers = response.headers_mut();
         if matches!(self.status, StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

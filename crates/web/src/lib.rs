@@ -9,6 +9,7 @@ mod api;
 mod caller;
 pub mod error;
 mod fields;
+mod limits;
 pub mod password;
 mod serve;
 mod sse;
@@ -16,6 +17,7 @@ mod state;
 mod token;
 
 pub use api::router;
+pub use limits::{LimitsConfig, Network};
 pub use serve::{HttpServer, serve};
 pub use state::{RenderMetrics, State};
 pub use token::{TokenLife, TokenRequest, issue};

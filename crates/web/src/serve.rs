@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::Uri;
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,7 +36,11 @@ pub fn serve(listener: TcpListener, state: State) -> std::io::Result<HttpServer>
         let drained = async move {
             let _ = stopped.wait_for(|stop| *stop).await;
         };
-        let listener = NoDelay(listener);
+        // An event must not wait for the one before it to be acknowledged.
+        let listener = listener.tap_io(|stream| {
+            let _ = stream.set_nodelay(true);
+        });
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(why) = axum::serve(listener, app).with_graceful_shutdown(drained).await {
             tracing::error!(%why, "the HTTP server ended");
         }
@@ -73,23 +78,4 @@ fn trim_slash(mut request: Request) -> Request {
         *request.uri_mut() = uri;
     }
     request
-}
-
-/// Sets TCP_NODELAY on each connection: an event must not wait for the one before it to be acknowledged.
-#[derive(Debug)]
-struct NoDelay(TcpListener);
-
-impl axum::serve::Listener for NoDelay {
-    type Io = tokio::net::TcpStream;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let (stream, peer) = axum::serve::Listener::accept(&mut self.0).await;
-        let _ = stream.set_nodelay(true);
-        (stream, peer)
-    }
-
-    fn local_addr(&self) -> std::io::Result<Self::Addr> {
-        self.0.local_addr()
-    }
 }

@@ -8,6 +8,7 @@ use model::Timestamp;
 use node::Handle;
 use store::Store;
 
+use crate::limits::{Limits, LimitsConfig};
 use crate::password::Passwords;
 
 /// Renders the metrics in the text format of Prometheus.
@@ -24,12 +25,20 @@ pub struct State {
     pub passwords: Passwords,
     /// The text behind `/metrics`.
     pub render_metrics: RenderMetrics,
+    /// How often callers may ask.
+    pub(crate) limits: Limits,
 }
 
 impl State {
     /// State over an open store and a running node.
-    pub fn new(store: Arc<Store>, handle: Handle, render_metrics: RenderMetrics) -> Self {
-        Self { store, handle, passwords: Passwords::default(), render_metrics }
+    pub fn new(
+        store: Arc<Store>,
+        handle: Handle,
+        render_metrics: RenderMetrics,
+        limits: LimitsConfig,
+    ) -> Self {
+        let limits = Limits::new(limits);
+        Self { store, handle, passwords: Passwords::default(), render_metrics, limits }
     }
 }
 

@@ -13,10 +13,12 @@ mod user;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, StatusCode, header};
+use axum::middleware;
 use axum::routing::{get, post, put};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::error::ApiError;
+use crate::limits::guard;
 use crate::state::State;
 
 /// Largest request body, in bytes: the largest event with its escapes.
@@ -33,6 +35,7 @@ pub fn router(state: State) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.limits.clone(), guard))
         .layer(cors())
         .with_state(state)
 }
