@@ -10,7 +10,7 @@ use crate::journal::reader::SegmentReader;
 use crate::sqlite::Tables;
 
 /// Rows that a tally may touch before it must be written: bounds its memory and its transaction.
-const ROWS_MAX: usize = 200_000;
+const ROWS_MAX: usize = 500_000;
 
 /// The journal on its way into the tables.
 pub(crate) struct Folder {
@@ -71,6 +71,14 @@ impl Folder {
         }
         self.tally = Tally::new(place);
         Ok(())
+    }
+
+    /// Removes what the fold wrote for devices that are gone, and descriptions that no device has.
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        self.tables.sweep().await
     }
 
     /// Reads and writes until nothing is left.

@@ -225,3 +225,22 @@ async fn the_sums_by_account_and_by_device_agree() {
     assert!(expected.operations > 0);
     assert_eq!((by_account, by_device, total), (expected, expected, expected));
 }
+
+#[tokio::test]
+async fn a_sweep_removes_what_no_device_has_and_nothing_else() {
+    let disk: Arc<dyn Disk> = Arc::new(Memory::default());
+    let log = Arc::new(scan(disk, 1).expect("empty"));
+    let mut journal = Journal::new(Arc::clone(&log), Arc::default());
+    let mut random = StdRng::seed_from_u64(1);
+    let entries: Vec<Entry> = (0..300).map(|_| entry(&mut random, NOW)).collect();
+    journal.append(NOW, &entries).expect("memory");
+    let tables = tables().await;
+    tables.delete(device(0)).await.expect("there");
+    let mut folder = fresh(&log, &tables).await;
+    folder.catch_up().await.expect("writable");
+    let before = outcome(&tables).await;
+    folder.sweep().await.expect("writable");
+    assert_eq!(outcome(&tables).await, before);
+    assert_eq!(tables.vitals(device(0), 9).await, Ok(vec![]));
+    assert!(before.recovery.devices.iter().any(|device| device.row.description.is_some()));
+}

@@ -16,9 +16,11 @@ use crate::journal::log::Log;
 /// A tally is written this long after its first entry, so that many entries share a row.
 const DELAY_MIN: Duration = Duration::from_secs(1);
 /// The longest that a tally waits.
-const DELAY_MAX: Duration = Duration::from_secs(10);
+const DELAY_MAX: Duration = Duration::from_secs(5);
 /// Writing takes at most this part of the time: the delay is so many times the last write.
 const DELAY_PER_WRITE: u32 = 10;
+/// Leavings of devices that are gone are removed so often, behind a write.
+const SWEEP_EACH: Duration = Duration::from_secs(3600);
 /// Entries are read at most so often while a tally waits.
 const READ_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after a failure.
@@ -90,6 +92,7 @@ struct Worker {
     delay: Duration,
     /// When the tally is to be written, if there is one.
     due: Option<Instant>,
+    swept: Instant,
 }
 
 impl Worker {
@@ -97,7 +100,15 @@ impl Worker {
         // A worker of its own: the pool takes connections back in tasks, also between two writes.
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(1).thread_name("fold-pool").enable_time().build()?;
-        Ok(Self { folder, log, shared, runtime, delay: DELAY_MIN, due: None })
+        Ok(Self {
+            folder,
+            log,
+            shared,
+            runtime,
+            delay: DELAY_MIN,
+            due: None,
+            swept: Instant::now(),
+        })
     }
 
     fn run(mut self) {
@@ -133,6 +144,10 @@ impl Worker {
         self.delay = (begun.elapsed() * DELAY_PER_WRITE).clamp(DELAY_MIN, DELAY_MAX);
         self.log.prune(self.folder.folded(), utc());
         self.answer(&Ok(()));
+        if self.swept.elapsed() >= SWEEP_EACH {
+            self.swept = Instant::now();
+            self.runtime.block_on(self.folder.sweep())?;
+        }
         Ok(())
     }
 

@@ -37,6 +37,22 @@ impl Tables {
         tx.commit().await.map_err(failed)?;
         Ok(tally.next)
     }
+
+    /// Removes what was folded for devices that are gone, and descriptions that no device has.
+    pub(crate) async fn sweep(&self) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        for sql in [
+            "DELETE FROM pulse WHERE device NOT IN (SELECT id FROM devices)",
+            "DELETE FROM sessions WHERE device NOT IN (SELECT id FROM devices)",
+            "DELETE FROM systems WHERE device NOT IN (SELECT id FROM devices)",
+            "DELETE FROM vitals WHERE device NOT IN (SELECT id FROM devices)",
+            "DELETE FROM descriptions WHERE id NOT IN \
+             (SELECT application FROM pulse WHERE application IS NOT NULL)",
+        ] {
+            sqlx::query(sql).execute(&mut *tx).await.map_err(failed)?;
+        }
+        tx.commit().await.map_err(failed)
+    }
 }
 
 /// Moves the place on, if it is where the tally begins; tells where it was.
