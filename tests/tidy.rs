@@ -35,7 +35,11 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
         for entry in std::fs::read_dir(&folder).expect("a folder").map_while(Result::ok) {
             let path = entry.path();
             let hidden = entry.file_name().to_string_lossy().starts_with('.');
-            if path.is_dir() && !hidden && !path.ends_with("node_modules") && !path.ends_with("target") {
+            if path.is_dir()
+                && !hidden
+                && !path.ends_with("node_modules")
+                && !path.ends_with("target")
+            {
                 folders.push(path);
             } else if path.to_string_lossy().ends_with(ending) {
                 found.push(path);
@@ -54,13 +58,23 @@ fn quiet_crates_depend_on_nothing_loud() {
     for name in QUIET {
         let package = format!("cloudchamber-{name}");
         let output = Command::new(env!("CARGO"))
-            .args(["tree", "--offline", "--package", &package, "--edges", "normal", "--prefix", "none"])
+            .args([
+                "tree",
+                "--offline",
+                "--package",
+                &package,
+                "--edges",
+                "normal",
+                "--prefix",
+                "none",
+            ])
             .current_dir(root())
             .output()
             .expect("cargo runs");
         let tree = String::from_utf8(output.stdout).expect("text");
         assert!(tree.contains(&package), "no tree for {package}");
-        let names: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+        let names: BTreeSet<&str> =
+            tree.lines().filter_map(|line| line.split(' ').next()).collect();
         for loud in LOUD_DEPENDENCIES {
             assert!(!names.contains(loud), "{package} depends on {loud}");
         }
@@ -74,7 +88,9 @@ fn quiet_crates_call_no_clock_thread_socket_or_global_randomness() {
             let text = read(&path);
             let product = text.split("#[cfg(test)]").next().unwrap_or_default();
             for call in LOUD_CALLS {
-                let used = product.lines().any(|line| !line.trim_start().starts_with("//") && line.contains(call));
+                let used = product
+                    .lines()
+                    .any(|line| !line.trim_start().starts_with("//") && line.contains(call));
                 assert!(!used, "{}: {call}", path.display());
             }
         }
@@ -99,8 +115,25 @@ fn the_arrows_between_crates_point_downward() {
         let dependencies = manifest.split("[dependencies]").nth(1).unwrap_or_default();
         let dependencies = dependencies.split("\n[").next().unwrap_or_default();
         for other in &ALL_CRATES {
-            let named = dependencies.lines().any(|line| line.starts_with(&format!("{other}.")) || line.starts_with(&format!("{other} ")));
+            let named = dependencies.lines().any(|line| {
+                line.starts_with(&format!("{other}.")) || line.starts_with(&format!("{other} "))
+            });
             assert!(!named || below.contains(other), "{name} must not depend on {other}");
+        }
+    }
+}
+
+#[test]
+fn dependencies_come_from_the_registry_and_none_is_banned() {
+    let lock = read(&root().join("Cargo.lock"));
+    for package in lock.split("[[package]]").skip(1) {
+        let value = |key: &str| {
+            package.lines().find_map(|line| line.strip_prefix(key)).map(|v| v.trim_matches('"'))
+        };
+        let name = value("name = ").expect("a name");
+        assert_ne!(name, "rsa", "timing leak RUSTSEC-2023-0071; use openssl");
+        if let Some(source) = value("source = ") {
+            assert!(source.starts_with("registry+"), "{name} comes from {source}");
         }
     }
 }
@@ -151,8 +184,17 @@ fn every_page_that_a_document_links_to_exists() {
 #[test]
 fn the_top_level_is_what_the_architecture_says() {
     let expected = [
-        "CHANGELOG.md", "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "benches", "config", "crates",
-        "docs", "tests", "xtask",
+        "CHANGELOG.md",
+        "Cargo.lock",
+        "Cargo.toml",
+        "LICENSE",
+        "README.md",
+        "benches",
+        "config",
+        "crates",
+        "docs",
+        "tests",
+        "xtask",
     ];
     let output = Command::new("git")
         .args(["ls-tree", "--name-only", "HEAD"])

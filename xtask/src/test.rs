@@ -54,7 +54,10 @@ fn static_checks() -> Vec<String> {
     let steps: [(&str, &[&str]); 3] = [
         ("format", &["fmt", "--all", "--check"]),
         ("lints", &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]),
-        ("documentation", &["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"]),
+        (
+            "documentation",
+            &["doc", "--workspace", "--no-deps", "--quiet", "--document-private-items"],
+        ),
     ];
     steps
         .iter()
