@@ -49,6 +49,10 @@ impl Shard {
     }
 
     fn hello(&mut self, now: Now, slot: Slot, opened: Opened) {
+        if self.is_to_go(slot, opened.link) {
+            self.command(opened.link, Command::Close);
+            return self.thrown_out(slot);
+        }
         self.break_off(slot, &opened);
         self.forget_subscriptions(slot);
         let Some(device) = self.devices.get_mut(slot) else { return };
@@ -72,6 +76,12 @@ impl Shard {
         self.write_presence(slot);
         self.answer_pings(slot, true);
         self.begin_describe(now, slot);
+    }
+
+    /// A session that is being ended does not go on by a Hello, and a removed device has no other.
+    fn is_to_go(&self, slot: Slot, link: LinkId) -> bool {
+        let Some(device) = self.devices.get(slot) else { return false };
+        device.marks.removed || (device.marks.leaving && device.link == Some(link))
     }
 
     /// Ends what was under way before this Hello. The newest session wins.
@@ -155,6 +165,11 @@ impl Shard {
     /// Another shard has a newer session of the device. What is stored is that one's from here on.
     pub(crate) fn displaced(&mut self, now: Now, id: DeviceId) {
         let Some(slot) = self.devices.slot_of(id) else { return };
+        // The other shard has told that the device is online: a farewell would come behind that.
+        let device = self.devices.get_mut(slot);
+        if device.is_some_and(|device| mem::take(&mut device.marks.online)) {
+            self.counters.devices_online = self.counters.devices_online.saturating_sub(1);
+        }
         self.end_silently(now, slot);
         if let Some(link) = self.devices.unlink(slot) {
             self.command(link, Command::Close);
@@ -166,7 +181,12 @@ impl Shard {
     pub(crate) fn row_changed(&mut self, now: Now, id: DeviceId, row: Option<DeviceRow>) {
         let Some(slot) = self.devices.slot_of(id) else { return };
         match row {
-            Some(row) => self.take_row(slot, row),
+            Some(row) => {
+                if let Some(device) = self.devices.get_mut(slot) {
+                    device.marks.removed = false;
+                }
+                self.take_row(slot, row);
+            }
             None => self.remove_device(now, slot),
         }
         self.rest(slot);

@@ -175,13 +175,14 @@ fn a_device_that_is_not_registered_is_closed() {
 }
 
 #[test]
-fn a_displaced_device_is_closed_and_nothing_is_written() {
+fn a_displaced_device_is_closed_and_nothing_is_written_or_told() {
     let mut world = World::new();
     world.online(1, OWNER);
     let before = presences(&world).len();
     world.input(Input::Displaced { device: device(1) });
     assert!(world.commands.contains(&(link(1), Command::Close)));
-    assert_eq!(world.statuses(1), ["online", "offline"]);
+    assert_eq!(world.statuses(1), ["online"], "where its newer session is, it is online");
+    assert_eq!(world.shard.counters().devices_online, 0);
     assert_eq!(presences(&world).len(), before);
     let id = world.call(1, "echo");
     assert_eq!(world.replies[&id], Err(Refusal::UnknownDevice));
@@ -205,6 +206,34 @@ fn a_replaced_key_ends_the_session_by_a_key_change() {
     assert_eq!(world.records.iter().filter(|(_, entry)| *entry == forgotten).count(), 1);
     world.hello_on(1, link(2), true);
     assert!(world.is_online(1));
+}
+
+#[test]
+fn a_hello_does_not_save_a_session_whose_key_was_replaced() {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    world.script(link(1)).acknowledges = 0;
+    world.request(Request::KeyReplaced { device: device(1) });
+    world.hello_on(1, link(1), false);
+    assert!(world.commands.contains(&(link(1), Command::Close)));
+    assert!(!world.is_online(1));
+    let last = &world.records.last().expect("a record").1;
+    assert_eq!(*last, Entry::Forget { device: device(1) }, "no session is stored behind it");
+    world.hello_on(1, link(2), true);
+    assert!(world.is_online(1));
+}
+
+#[test]
+fn a_removed_device_that_was_connecting_is_closed() {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    world.script(link(1)).acknowledges = 0;
+    world.rows.clear();
+    world.input(Input::Changed { device: device(1), row: None });
+    world.hello_on(1, link(2), true);
+    assert!(world.commands.contains(&(link(1), Command::Close)));
+    assert!(world.commands.contains(&(link(2), Command::Close)));
+    assert_eq!(world.shard.counters().devices, 0);
 }
 
 #[test]
