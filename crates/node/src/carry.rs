@@ -11,7 +11,7 @@ use router::{Effect, Input, Shard};
 use rustc_hash::FxHashMap;
 use secure::dtls::Job;
 use tokio::sync::{mpsc, oneshot};
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::commit::CommitNotice;
 use crate::errands::Errand;
@@ -74,6 +74,7 @@ impl Carrier {
         bytes: &mut [u8],
         forwarded: bool,
     ) {
+        self.endpoint.set_admission(self.shared.admits());
         match self.endpoint.handle_datagram(now, from, bytes) {
             Disposition::Taken => self.carry(now),
             Disposition::Forward(_) if forwarded => metrics::datagram_dropped("forwarded_twice"),
@@ -253,7 +254,6 @@ impl Carrier {
         }
     }
 
-    /// A job that finds the pool full to the brim is dropped, and its handshake runs out of time.
     fn compute(&self, handshake: HandshakeId, job: Job) {
         let (shared, number) = (Arc::clone(&self.shared), self.number);
         let task = move || {
@@ -262,9 +262,7 @@ impl Carrier {
                 shard.notify(Notice::Answer(NeedAnswer::Job { handshake, done }));
             }
         };
-        if self.shared.pool.submit(Box::new(task)).is_err() {
-            debug!("public-key job dropped: too many wait");
-        }
+        self.shared.pool.submit(Box::new(task));
     }
 
     fn errand(&self, errand: Errand) {

@@ -27,7 +27,8 @@ pub struct NodeConfig {
     /// Threads for the public-key work of handshakes. Default 0: the number of cores.
     pub pool_threads: usize,
     /// Public-key jobs that may wait for such a thread; a handshake that finds the queue full is
-    /// not begun. Default 1,024.
+    /// not begun. Default 4,096: about a second's work, less than the 3 s after which a device
+    /// repeats itself, so that no thread idles between the waves of a storm.
     pub pool_queue_max: usize,
     /// Whether an unknown key is bound to the id that its device claims. Default false.
     pub trust_on_first_use: bool,
@@ -55,7 +56,7 @@ impl Default for NodeConfig {
             tcp_connections_per_address_max: 1000,
             tcp_handshake_deadline: Duration::from_secs(30),
             pool_threads: 0,
-            pool_queue_max: 1024,
+            pool_queue_max: 4096,
             trust_on_first_use: false,
             publish_burst: limits::PUBLISH_BURST,
             publish_refill_ms: 1000,

@@ -1,5 +1,6 @@
 //! Whether the device side works as it should.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +22,8 @@ const KEPT_OUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct CommitHealth {
     state: Mutex<State>,
+    /// Whether the last append failed, to be read for each datagram.
+    failed: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -46,12 +49,14 @@ impl CommitHealth {
         }
         let failed_before = state.failed.is_some();
         state.failed = (!ok).then_some(now);
+        self.failed.store(!ok, Ordering::Relaxed);
         failed_before == ok
     }
 
     /// Whether devices may begin something that will have to be written.
     pub(crate) fn accepts(&self) -> bool {
-        self.lock().failed.is_none_or(|failed| failed.elapsed() > KEPT_OUT)
+        !self.failed.load(Ordering::Relaxed)
+            || self.lock().failed.is_none_or(|failed| failed.elapsed() > KEPT_OUT)
     }
 
     /// What is wrong at `now`.

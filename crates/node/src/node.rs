@@ -10,7 +10,7 @@ use secure::keys::ServerKeys;
 use secure::p256::{OpensslP256, SigningKey};
 use secure::tcp::RsaServerKeys;
 use store::{Recovery, Store};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinHandle as TaskHandle;
 use tracing::info;
 
@@ -160,6 +160,7 @@ fn assemble(
     pool: Pool,
 ) -> (Arc<Shared>, Vec<Mails>, mpsc::Receiver<errands::Errand>) {
     let (shards, mails) = (0..config.shards).map(|_| Mailbox::new()).unzip();
+    let tcp_jobs = config.pool_queue_max;
     let (errands, errands_end) = mpsc::channel(ERRANDS_MAX);
     let shared = Shared {
         clock: Clock::new(),
@@ -175,6 +176,7 @@ fn assemble(
         request_ids: AtomicU64::new(1),
         shards,
         store,
+        tcp_jobs: Semaphore::new(tcp_jobs),
         unknown_keys: LogQuota::default(),
     };
     (Arc::new(shared), mails, errands_end)

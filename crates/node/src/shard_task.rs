@@ -163,7 +163,6 @@ impl ShardTask {
     }
 
     fn take_datagrams(&mut self, now: Now) {
-        self.carrier.endpoint.set_admission(self.shared.admits());
         for _ in 0..BATCHES_PER_TURN {
             if !self.reads() || !self.receive_batch(now) {
                 return;

@@ -9,7 +9,7 @@ use secure::dtls::ServerIdentity;
 use secure::p256::OpensslP256;
 use secure::tcp::RsaServerKeys;
 use store::Store;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use crate::NodeConfig;
 use crate::clock::Clock;
@@ -36,6 +36,8 @@ pub(crate) struct Shared {
     /// By number.
     pub(crate) shards: Vec<Mailbox>,
     pub(crate) store: Arc<Store>,
+    /// One for each job of a TCP handshake that may wait for the pool.
+    pub(crate) tcp_jobs: Semaphore,
     /// One line for devices with unknown keys, however many knock.
     pub(crate) unknown_keys: LogQuota,
     pub(crate) failures: Failures,

@@ -28,9 +28,9 @@ const READ_BYTES: usize = 4096;
 /// Why a connection ended. All of them are for the log alone.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Ended {
-    /// The arithmetic could not be queued.
-    #[error("too many handshakes wait")]
-    Busy,
+    /// The pool has ended.
+    #[error("no arithmetic is done any more")]
+    NoPool,
     /// The device or the server closed it, or the network did.
     #[error(transparent)]
     Gone(#[from] io::Error),
@@ -158,12 +158,19 @@ async fn shake_hands(stream: &mut TcpStream, shared: &Arc<Shared>) -> Result<Est
     }
 }
 
+/// Waits for its turn as long as the connection may.
 async fn compute(job: Job, shared: &Arc<Shared>) -> Result<JobDone, Ended> {
+    let _permit = shared.tcp_jobs.acquire().await.map_err(|_| Ended::NoPool)?;
     let (done, result) = oneshot::channel();
     let keys = Arc::clone(shared);
-    let task = move || drop(done.send(job.run(&keys.keys.rsa)));
-    shared.pool.submit(Box::new(task)).map_err(|_| Ended::Busy)?;
-    result.await.map_err(|_| Ended::Busy)
+    let task = move || {
+        // Nobody waits when the device has gone meanwhile.
+        if !done.is_closed() {
+            let _ = done.send(job.run(&keys.keys.rsa));
+        }
+    };
+    shared.pool.submit(Box::new(task));
+    result.await.map_err(|_| Ended::NoPool)
 }
 
 impl Shared {
@@ -207,7 +214,7 @@ impl Shared {
 impl Ended {
     fn label(&self) -> &'static str {
         match self {
-            Self::Busy | Self::ShardRefused => "busy",
+            Self::NoPool | Self::ShardRefused => "busy",
             Self::Gone(_) => "gone",
             Self::Refused(Refused::KeyUnknown) => "unknown_key",
             Self::Refused(_) => "refused",

@@ -120,6 +120,15 @@ pub(crate) fn wait_for(live: &mut Live, wanted: impl FnMut(&Observation) -> bool
     found.unwrap_or_else(|| panic!("it did not come; seen: {:#?}", live.observations()))
 }
 
+/// Waits for an event, unless it was seen before.
+pub(crate) fn wait_for_event(live: &mut Live, name: &str) {
+    let wanted =
+        |seen: &Observation| matches!(seen, Observation::Event(event) if event.name == name);
+    if !live.observations().iter().any(wanted) {
+        wait_for(live, wanted);
+    }
+}
+
 /// Publishes and waits for the acknowledgement; gives its code.
 pub(crate) fn publish(live: &mut Live, name: &str, data: &str) -> u16 {
     let now = live.now();

@@ -1,0 +1,8 @@
+//! The device side from outside: event streams, whole servers with simulated devices, load.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod devices;
+mod hub;
+mod load;
+mod support;
