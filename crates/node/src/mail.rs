@@ -6,6 +6,7 @@ use std::sync::Arc;
 use model::{DeviceId, Event, LinkId, Refusal, RequestId};
 use protocol::endpoint::NeedAnswer;
 use router::{Input, Reply, Request};
+use secure::keys::PublicKey;
 use secure::tcp::FrameKeys;
 use tokio::sync::{mpsc, oneshot};
 
@@ -14,8 +15,11 @@ use crate::metrics;
 
 /// Mails that wait for one shard; the answer to a full inbox is told with each of them.
 const INBOX_MAX: usize = 8192;
-/// Frames that wait for one TCP device; one that reads slower is closed.
-pub(crate) const WRITES_MAX: usize = 64;
+/// Frames that wait for one TCP device; one that reads slower is closed. What waits for it in its
+/// shard ([`model::limits::EVENTS_WAITING_MAX`]) comes here all at once with each commit, so this
+/// holds several times as much.
+pub(crate) const WRITES_MAX: usize = 256;
+const _: () = assert!(WRITES_MAX >= 3 * model::limits::EVENTS_WAITING_MAX);
 
 /// What may be refused.
 #[derive(Debug)]
@@ -42,6 +46,8 @@ pub(crate) type Answer = Result<Reply, Refusal>;
 pub(crate) struct Attach {
     /// Who it says it is; its first frame proves it.
     pub(crate) device: DeviceId,
+    /// The key its handshake was encrypted for.
+    pub(crate) device_key: PublicKey,
     pub(crate) keys: FrameKeys,
     pub(crate) peer: SocketAddr,
     /// Where its frames go, each to be written in one piece. Dropped to close the connection after

@@ -84,6 +84,29 @@ async fn a_tcp_device_publishes_subscribes_and_is_called() {
     serves(Generation::Tcp).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_events_does_not_close_a_tcp_device() {
+    let mut world = World::new().await;
+    let server = world.start(NodeConfig::loopback()).await;
+    let mut live = world.device(&server, Generation::Tcp).await;
+    connect(&mut live);
+    let publish = |name: String| {
+        let (handle, account) = (server.handle.clone(), world.account);
+        let name = EventName::parse(name.as_bytes()).unwrap();
+        tokio::spawn(async move { handle.publish(account, name, None, 60).await })
+    };
+    for round in 0..8 {
+        let burst: Vec<_> = (0..200).map(|_| publish("test/burst".to_owned())).collect();
+        for published in burst {
+            published.await.unwrap().unwrap();
+        }
+        publish(format!("test/after/{round}")).await.unwrap().unwrap();
+        wait_for_event(&mut live, &format!("test/after/{round}"));
+    }
+    assert_eq!(handshakes(&live), 1);
+    server.stop().await;
+}
+
 fn handshakes(live: &Live) -> usize {
     let connected = |seen: &&Observation| **seen == Observation::Connected(How::Handshake);
     live.observations().iter().filter(connected).count()
