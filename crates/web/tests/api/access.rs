@@ -1,0 +1,235 @@
+//! Who may do what: every route, asked by nobody, by a stranger and by the owner.
+
+use serde_json::{Value, json};
+
+use crate::support::{Answer, OWNER, PASSWORD, World};
+
+/// What a stranger gets who names the owner's things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stranger {
+    /// The very answer that a thing which does not exist gets.
+    Nothing,
+    /// An answer about the stranger's own things.
+    Own,
+    /// This refusal; it admits that the thing exists, because clients ask for just that.
+    Told(u16),
+}
+
+/// One route. `{device}` and the like stand for things of the owner.
+struct Row {
+    method: &'static str,
+    path: &'static str,
+    body: Value,
+    /// The answer without a token: 400, unless the route needs none.
+    nobody: u16,
+    stranger: Stranger,
+    /// The owner's answer.
+    owner: u16,
+}
+
+fn row(
+    method: &'static str,
+    path: &'static str,
+    body: Value,
+    stranger: Stranger,
+    owner: u16,
+) -> Row {
+    Row { method, path, body, nobody: 400, stranger, owner }
+}
+
+/// Those that destroy come last.
+fn rows() -> Vec<Row> {
+    use Stranger::{Nothing, Own, Told};
+    let none = || Value::Null;
+    let password = json!({"grant_type": "password", "username": OWNER, "password": PASSWORD});
+    let key = json!({"publicKey": KEY});
+    vec![
+        Row { nobody: 200, ..row("GET", "/health", none(), Own, 200) },
+        Row { nobody: 200, ..row("GET", "/metrics", none(), Own, 200) },
+        Row { nobody: 200, ..row("POST", "/oauth/token", password, Own, 200) },
+        row("GET", "/v1/access_tokens", none(), Own, 200),
+        row("GET", "/v1/access_tokens/current", none(), Own, 200),
+        row("GET", "/v1/user", none(), Own, 200),
+        row("GET", "/v1/user/identify", none(), Own, 200),
+        row("GET", "/v1/devices", none(), Own, 200),
+        row("GET", "/v1/devices/{device}", none(), Nothing, 200),
+        row("PUT", "/v1/devices/{device}", json!({"name": "taken"}), Nothing, 200),
+        row("PUT", "/v1/devices/{device}", json!({"notes": "taken"}), Nothing, 200),
+        row("PUT", "/v1/devices/{device}", json!({"signal": 1}), Nothing, 408),
+        row("PUT", "/v1/devices/{device}/ping", none(), Nothing, 200),
+        row("GET", "/v1/devices/{device}/v", none(), Nothing, 408),
+        row("POST", "/v1/devices/{device}/f", none(), Nothing, 408),
+        row("POST", "/v1/devices", json!({"id": "{device}"}), Told(403), 200),
+        row("POST", "/v1/device_claims", none(), Own, 200),
+        row("GET", "/v1/devices/events", none(), Own, 200),
+        row("GET", "/v1/devices/events/", none(), Own, 200),
+        row("GET", "/v1/devices/events/a", none(), Own, 200),
+        row("POST", "/v1/devices/events", json!({"name": "a"}), Own, 200),
+        row("GET", "/v1/events", none(), Own, 200),
+        row("GET", "/v1/events/", none(), Own, 200),
+        row("GET", "/v1/events/a", none(), Own, 200),
+        row("POST", "/v1/events", json!({"name": "a"}), Own, 200),
+        row("GET", "/v1/devices/{device}/events", none(), Nothing, 200),
+        row("GET", "/v1/devices/{device}/events/", none(), Nothing, 200),
+        row("GET", "/v1/devices/{device}/events/a", none(), Nothing, 200),
+        row("POST", "/v1/provisioning/{device}", key, Told(403), 200),
+        row("DELETE", "/v1/devices/{device}", none(), Nothing, 200),
+        Row { nobody: 404, ..row("DELETE", "/v1/access_tokens/{nothing}", none(), Nothing, 404) },
+        row("DELETE", "/v1/access_tokens/current", none(), Own, 200),
+        row("DELETE", "/v1/access_tokens", none(), Own, 200),
+    ]
+}
+
+/// A public key on P-256 that no device has.
+const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsYudQ7uh1yymVr+MFKqpolygfzrS\n\
+9lpXPfyxUmQIma2I4zFLeHFlsf8oUeKDfw95HPiwALKMglmiSgvviP7nww==\n\
+-----END PUBLIC KEY-----\n";
+
+/// What the rows' paths and bodies stand for.
+struct Names(Vec<(&'static str, String)>);
+
+impl Names {
+    /// Things of the owner.
+    fn of(world: &World) -> Self {
+        Self(vec![("{device}", world.device.to_string()), ("{nothing}", "0".repeat(40))])
+    }
+
+    /// Things that do not exist, as long and of the same letters.
+    fn nowhere() -> Self {
+        Self(vec![("{device}", "0".repeat(24)), ("{nothing}", "0".repeat(40))])
+    }
+
+    fn fill(&self, text: &str) -> String {
+        let mut text = text.to_owned();
+        for (name, value) in &self.0 {
+            text = text.replace(name, value);
+        }
+        text
+    }
+
+    async fn ask(&self, world: &World, row: &Row, token: &str) -> Answer {
+        let body = serde_json::from_str(&self.fill(&row.body.to_string())).expect("JSON");
+        world.ask(row.method, &self.fill(row.path), token, body).await
+    }
+}
+
+/// Words that only the owner may read.
+async fn furnish(world: &World) -> Vec<String> {
+    let devices = world.store.devices();
+    devices.rename(world.device, Some("private-name")).await.expect("named");
+    devices.set_notes(world.device, Some("private-notes")).await.expect("noted");
+    vec![OWNER.into(), "private-".into(), world.device.to_string()]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_nothing_but_the_open_routes_answers() {
+    let world = World::new().await;
+    let names = Names::of(&world);
+    for row in rows() {
+        let answer = names.ask(&world, &row, "").await;
+        assert_eq!(answer.status.as_u16(), row.nobody, "{} {}: {answer:?}", row.method, row.path);
+        let wrong = names.ask(&world, &row, &"0".repeat(40)).await;
+        if row.nobody == 400 {
+            assert_eq!(wrong.refused(401)["error"], "invalid_token", "{} {}", row.method, row.path);
+        }
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stranger_neither_reads_changes_nor_finds_out_about_anything() {
+    let world = World::new().await;
+    let secrets = furnish(&world).await;
+    let kept = world.token(world.owner).await;
+    let before = owners_view(&world).await;
+    let (names, nowhere) = (Names::of(&world), Names::nowhere());
+    for row in rows().iter().filter(|row| row.nobody == 400) {
+        let context = format!("{} {}", row.method, row.path);
+        let answer = names.ask(&world, row, &world.token(world.stranger).await).await;
+        match row.stranger {
+            Stranger::Nothing => {
+                assert_eq!(answer.status.as_u16(), 404, "{context}: {answer:?}");
+                let other = nowhere.ask(&world, row, &world.token(world.stranger).await).await;
+                assert_eq!(answer, other, "{context} tells what exists");
+            }
+            Stranger::Own => assert!(answer.status.is_success(), "{context}: {answer:?}"),
+            Stranger::Told(status) => assert_eq!(answer.status.as_u16(), status, "{context}"),
+        }
+        for secret in &secrets {
+            assert!(!answer.text.contains(secret), "{context} tells {secret}: {answer:?}");
+        }
+    }
+    assert_eq!(owners_view(&world).await, before);
+    assert!(world.ask("GET", "/v1/user", &kept, Value::Null).await.status.is_success());
+    world.stop().await;
+}
+
+/// Everything of the owner that a stranger might have changed.
+async fn owners_view(world: &World) -> Vec<Value> {
+    let token = world.token(world.owner).await;
+    let paths = ["/v1/user", "/v1/devices"];
+    let mut seen = Vec::new();
+    for path in paths {
+        seen.push(world.ask("GET", path, &token, Value::Null).await.ok());
+    }
+    seen
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owner_is_served_by_every_route() {
+    let world = World::new().await;
+    let names = Names::of(&world);
+    for row in rows() {
+        let answer = names.ask(&world, &row, &world.token(world.owner).await).await;
+        assert_eq!(answer.status.as_u16(), row.owner, "{} {}: {answer:?}", row.method, row.path);
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_refusal_is_json_with_a_text_for_each_generation_of_clients() {
+    let world = World::new().await;
+    let names = Names::of(&world);
+    let mut rows = rows();
+    rows.push(row("GET", "/v1/no/such/route", Value::Null, Stranger::Own, 404));
+    rows.push(row("PATCH", "/v1/devices", Value::Null, Stranger::Own, 405));
+    for row in rows {
+        for token in ["", "wrong", &world.token(world.stranger).await] {
+            let answer = names.ask(&world, &row, token).await;
+            if answer.status.is_success() {
+                continue;
+            }
+            let body = answer.json();
+            assert!(answer.kind.starts_with("application/json"), "{answer:?}");
+            assert!(body["error"].is_string(), "{} {}: {answer:?}", row.method, row.path);
+            assert!(!answer.text.contains(".rs"), "{answer:?}");
+        }
+    }
+    world.stop().await;
+}
+
+/// The table has a row for each route of the source.
+#[test]
+fn every_route_has_a_row() {
+    let rows = rows();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api");
+    let mut routes = 0;
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("text");
+        for part in text.split(".route(").skip(1) {
+            let path = part.split('"').nth(1).expect("a path");
+            routes += 1;
+            assert!(rows.iter().any(|row| same_route(path, row.path)), "{path} has no row");
+        }
+    }
+    assert!(routes > 20, "{routes} routes found");
+}
+
+/// Whether a path of the table is one of the route's: parameters stand for anything.
+fn same_route(route: &str, path: &str) -> bool {
+    let (route, path) = (route.split('/'), path.split('/').collect::<Vec<_>>());
+    let route: Vec<&str> = route.collect();
+    route.len() == path.len()
+        && route.iter().zip(&path).all(|(a, b)| a == b || (a.starts_with('{') && !b.is_empty()))
+}
