@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use metering::Rules;
-use model::limits;
+use metering::{Pausing, Rules};
+use model::{AccountId, limits};
 
 /// Settings of the device side.
 #[derive(Debug, Clone)]
@@ -38,6 +38,10 @@ pub struct NodeConfig {
     pub publish_refill_ms: u32,
     /// What operations cost. Default: catalogue 2022.
     pub rules: Rules,
+    /// Accounts that are paused when the server starts.
+    pub pauses: Vec<(AccountId, Pausing)>,
+    /// Accounts that count by other rules.
+    pub rules_by_account: Vec<(AccountId, Rules)>,
     /// How long a commit waits for company before it writes, at most 2 ms. Default 0: while one
     /// write is on its way to the disk the next records gather by themselves.
     pub commit_wait: Duration,
@@ -61,6 +65,8 @@ impl Default for NodeConfig {
             publish_burst: limits::PUBLISH_BURST,
             publish_refill_ms: 1000,
             rules: Rules::default(),
+            pauses: Vec::new(),
+            rules_by_account: Vec::new(),
             commit_wait: Duration::ZERO,
             stop_deadline: Duration::from_secs(10),
         }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use metering::{Pausing, Rules};
 use model::{
     AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, Refusal,
     RequestId, VariableValue,
 };
-use router::{Input, Reply, Request};
+use router::{Input, Pause, Reply, Request};
 use tokio::sync::oneshot;
 use tracing::warn;
 
@@ -152,6 +153,35 @@ impl Handle {
         }
         shard.notify(Notice::Input(Input::Changed { device, row: change.row }));
         Ok(())
+    }
+
+    /// Tells the shards what the settings say about accounts, before they read their sockets.
+    pub(crate) fn tell_accounts(&self) {
+        let config = &self.shared.config;
+        for (account, pause) in &config.pauses {
+            self.account_paused(*account, Some(*pause));
+        }
+        for (account, rules) in &config.rules_by_account {
+            self.account_rules(*account, Some(*rules));
+        }
+    }
+
+    /// A pause of an account begins, changes or ends; told to every shard.
+    pub fn account_paused(&self, account: AccountId, pause: Option<Pausing>) {
+        let pause = pause.map(|pause| Pause {
+            cellular_only: pause.is_cellular_only(),
+            why: pause.why().into(),
+        });
+        for shard in &self.shared.shards {
+            shard.notify(Notice::Input(Input::AccountPaused { account, pause: pause.clone() }));
+        }
+    }
+
+    /// An account counts by these rules from now on; absent: by those of the settings.
+    pub fn account_rules(&self, account: AccountId, rules: Option<Rules>) {
+        for shard in &self.shared.shards {
+            shard.notify(Notice::Input(Input::AccountRules { account, rules }));
+        }
     }
 
     /// The streams of committed events.

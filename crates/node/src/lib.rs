@@ -3,6 +3,7 @@
 //!
 //! Begin with [`Node`], which starts it, and [`Handle`], which the rest of the server uses.
 
+mod billing;
 mod carry;
 mod clock;
 mod commit;
@@ -27,6 +28,7 @@ mod tcp_connection;
 mod threads;
 mod udp;
 
+pub use billing::{Billing, BillingError, DeviceRoom, NewTerms, Standing};
 pub use config::{NodeConfig, SHARDS_MAX, StartError};
 pub use handle::Handle;
 pub use health::Health;

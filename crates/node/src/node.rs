@@ -76,6 +76,8 @@ impl Node {
         let (pool, mut threads) = Pool::start(config.pool_threads, config.pool_queue_max)?;
         let (shared, mails, errands) = assemble(config, store, keys, registry, pool);
 
+        let handle = Handle::new(Arc::clone(&shared));
+        handle.tell_accounts();
         let commit = threads::commit(&shared, journal)?;
         let mut shards = Vec::new();
         for ((mails, socket), sessions) in mails.into_iter().zip(ports.udp).zip(sessions) {
@@ -93,7 +95,6 @@ impl Node {
             tokio::spawn(threads::export_metrics(Arc::clone(&shared))),
         ];
         info!(udp = %ports.udp_addr, tcp = %ports.tcp_addr, "devices are served");
-        let handle = Handle::new(Arc::clone(&shared));
         let (udp, tcp) = (ports.udp_addr, ports.tcp_addr);
         Ok((Self { udp, tcp, shared, tcp_stop, threads, commit, tasks }, handle))
     }

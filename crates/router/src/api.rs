@@ -46,6 +46,13 @@ pub enum Input {
         /// What is paused and why; absent: nothing any more.
         pause: Option<Pause>,
     },
+    /// An account's catalogue has rules of its own, or no longer.
+    AccountRules {
+        /// Whose.
+        account: AccountId,
+        /// What its operations cost; absent: what the settings say.
+        rules: Option<Rules>,
+    },
     /// The registry's row of a device changed (owner, product, name); absent: the device is removed
     /// or denied, its session is ended and forgotten. The description of a row that is told here
     /// counts only while the shard has none.

@@ -116,7 +116,7 @@ impl Shard {
 
     fn charge(&self, now: Now, slot: Slot, kind: OperationKind, bytes: usize) -> Option<Charge> {
         let payer = self.devices.get(slot)?.payer()?;
-        self.config.rules.charge(kind, bytes, payer, now.utc)
+        self.rules_of(payer.account).charge(kind, bytes, payer, now.utc)
     }
 
     fn event_of(&self, now: Now, slot: Slot, publish: Publish) -> Option<Event> {

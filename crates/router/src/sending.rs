@@ -60,7 +60,8 @@ impl Shard {
         if sent.what == What::Ping && !is_first {
             return;
         }
-        let Some(charge) = self.config.rules.charge(kind, sent.bytes, payer, now.utc) else {
+        let rules = self.rules_of(payer.account);
+        let Some(charge) = rules.charge(kind, sent.bytes, payer, now.utc) else {
             return;
         };
         let exchange = sent.exchange;

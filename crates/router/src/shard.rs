@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use metering::Rules;
 use model::journal::Entry;
 use model::link::{Command, LinkEvent, Receipt, Verdict};
 use model::{AccountId, EventId, LinkId, Mono, Now, Refusal, RequestId};
@@ -29,6 +30,8 @@ pub struct Shard {
     pub(crate) subscriptions: Index,
     pub(crate) descriptions: Interner,
     pub(crate) paused: BTreeMap<AccountId, Pause>,
+    /// Of accounts whose catalogue is not the one of the settings.
+    rules: BTreeMap<AccountId, Rules>,
     /// Connections whose device's row is being fetched, with what they told meanwhile.
     pub(crate) loading: BTreeMap<LinkId, Vec<LinkEvent>>,
     pub(crate) gate: Gate,
@@ -53,6 +56,7 @@ impl Shard {
             subscriptions: Index::default(),
             descriptions: Interner::default(),
             paused: BTreeMap::new(),
+            rules: BTreeMap::new(),
             loading: BTreeMap::new(),
             gate: Gate::default(),
             timers: Timers::default(),
@@ -72,6 +76,12 @@ impl Shard {
             }
             Input::AccountPaused { account, pause: None } => {
                 self.paused.remove(&account);
+            }
+            Input::AccountRules { account, rules: Some(rules) } => {
+                self.rules.insert(account, rules);
+            }
+            Input::AccountRules { account, rules: None } => {
+                self.rules.remove(&account);
             }
             Input::Changed { device, row } => self.row_changed(now, device, row),
             Input::Claimed { device, outcome, row } => self.claimed(now, device, outcome, row),
@@ -310,6 +320,11 @@ impl Shard {
     pub(crate) fn pause_of(&self, account: AccountId, device: Option<&Device>) -> Option<&Pause> {
         let is_cellular = device.is_some_and(|device| device.facts.platform.is_cellular());
         self.paused.get(&account).filter(|pause| is_cellular || !pause.cellular_only)
+    }
+
+    /// What operations cost that the account pays for.
+    pub(crate) fn rules_of(&self, account: AccountId) -> Rules {
+        self.rules.get(&account).copied().unwrap_or(self.config.rules)
     }
 
     /// Gives the memory of what is done back.

@@ -8,6 +8,7 @@
 pub mod journal;
 
 mod accounts;
+mod agreements;
 mod claims;
 mod devices;
 mod error;
@@ -21,6 +22,9 @@ mod store;
 mod tokens;
 
 pub use accounts::{Account, Accounts};
+pub use agreements::{
+    Agreements, ClosedPeriod, Decided, NewNotice, OpenUsage, StoredAgreement, StoredNotice,
+};
 pub use claims::{CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, Claims, Redeemed};
 pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vitals};
 pub use error::{AppendError, OpenError, StoreError};

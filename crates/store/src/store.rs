@@ -14,8 +14,8 @@ use crate::journal::log::Log;
 use crate::journal::{Journal, scan, window};
 use crate::sqlite::Tables;
 use crate::{
-    Accounts, Claims, Devices, Ledger, OpenError, Products, Recovery, Replay, Settings, StoreError,
-    Tokens,
+    Accounts, Agreements, Claims, Devices, Ledger, OpenError, Products, Recovery, Replay, Settings,
+    StoreError, Tokens,
 };
 
 /// Replays read from the journal at once; further ones wait.
@@ -110,6 +110,11 @@ impl Store {
 
     /// The ledger.
     pub fn ledger(&self) -> &dyn Ledger {
+        &self.tables
+    }
+
+    /// The agreements and notices.
+    pub fn agreements(&self) -> &dyn Agreements {
         &self.tables
     }
 

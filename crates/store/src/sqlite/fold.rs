@@ -1,5 +1,6 @@
 //! Writes a tally into the tables, together with the place it reaches.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use model::message::Subscribe;
@@ -7,7 +8,7 @@ use model::{AccountId, DeviceId, ProductId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::value::{Columns, number, number_of_kind};
-use super::{Tables, devices, failed, rows};
+use super::{Tables, agreements, devices, failed, rows};
 use crate::fold::{Changes, LedgerKey, SessionBody, SessionChange, Tally, pack};
 use crate::{Hour, StoreError, Sum};
 
@@ -216,8 +217,8 @@ async fn write_vitals(to: &mut SqliteConnection, tally: &Tally) -> Result<(), St
 }
 
 async fn write_ledger(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {
-    let mut devices: Vec<(&LedgerKey, &Sum)> = tally.ledger.iter().collect();
-    devices.sort_unstable_by_key(|(key, _)| **key);
+    let sums = keep_closed(to, tally).await?;
+    let devices: Vec<(&LedgerKey, &Sum)> = sums.iter().collect();
     let head = "INSERT INTO ledger_devices \
                 (account, hour, device, product, kind, messages, operations, bytes)";
     let tail = "ON CONFLICT (account, hour, device, product, kind) DO UPDATE SET \
@@ -238,11 +239,31 @@ async fn write_ledger(to: &mut SqliteConnection, tally: &Tally) -> Result<(), St
     write_account_ledger(to, &devices).await
 }
 
+/// The sums, sorted, with what a clock put into closed billing periods moved to the first hour of
+/// the open one.
+async fn keep_closed(
+    from: &mut SqliteConnection,
+    tally: &Tally,
+) -> Result<BTreeMap<LedgerKey, Sum>, StoreError> {
+    let accounts: BTreeSet<AccountId> = tally.ledger.keys().map(|key| key.account).collect();
+    let mut opened = BTreeMap::new();
+    for account in accounts {
+        opened.insert(account, agreements::opened(from, account).await?);
+    }
+    let mut sums = BTreeMap::<LedgerKey, Sum>::new();
+    for (key, sum) in &tally.ledger {
+        let first = opened.get(&key.account).copied().flatten().unwrap_or(key.hour);
+        let key = LedgerKey { hour: key.hour.max(first), ..*key };
+        sums.entry(key).or_default().add(*sum);
+    }
+    Ok(sums)
+}
+
 async fn write_account_ledger(
     to: &mut SqliteConnection,
     devices: &[(&LedgerKey, &Sum)],
 ) -> Result<(), StoreError> {
-    let mut accounts = std::collections::BTreeMap::<AccountKey, Sum>::new();
+    let mut accounts = BTreeMap::<AccountKey, Sum>::new();
     for (key, sum) in devices {
         let kind = number_of_kind(key.kind);
         accounts.entry((key.account, key.hour, key.product, kind)).or_default().add(**sum);

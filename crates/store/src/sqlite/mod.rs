@@ -1,6 +1,7 @@
 //! The tables, in SQLite. The statements keep to what PostgreSQL takes as well.
 
 mod accounts;
+mod agreements;
 mod claims;
 mod devices;
 mod fold;

@@ -1,0 +1,360 @@
+//! Drives the keepers of all accounts: feeds them with the committed sums, makes what they decide
+//! durable, and then tells the shards.
+
+mod book;
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use metering::{
+    Agreement, Anchor, CatalogueError, Catalogues, Keeper, Pausing, Period, Plan, Rules, Usage,
+};
+use model::{AccountId, Timestamp};
+use store::{Store, StoreError};
+use tokio::sync::Mutex;
+use tracing::warn;
+
+use crate::{Handle, clock};
+use book::Book;
+
+/// How often the sums are looked at, if that takes little time.
+const LOOK_EACH: Duration = Duration::from_secs(1);
+/// So many times as long as a look takes, none is taken.
+const REST_PER_LOOK: u32 = 20;
+/// Looks between two counts of all devices.
+const LOOKS_PER_COUNT: u32 = 10;
+
+/// The limits of all accounts. One for the process.
+pub struct Billing {
+    store: Arc<Store>,
+    catalogues: Catalogues,
+    /// Name of the catalogue of accounts that agreed to none.
+    default_catalogue: String,
+    /// Its writer decides alone; nothing of the packet path waits for it.
+    book: Mutex<Book>,
+    handle: OnceLock<Handle>,
+}
+
+/// What an account agrees to; what is absent stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTerms {
+    /// Name of a catalogue.
+    pub catalogue: Option<String>,
+    /// A plan.
+    pub plan: Plan,
+    /// When billing periods begin; a change takes effect when the open one ends.
+    pub anchor: Option<Anchor>,
+}
+
+/// How an account stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Its keeper.
+    pub keeper: Keeper,
+    /// What it used in the open period.
+    pub usage: Usage,
+}
+
+/// Why billing cannot do it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BillingError {
+    /// No catalogue of this name.
+    #[error(transparent)]
+    Catalogue(#[from] CatalogueError),
+    /// An account counts by a catalogue that is not there any more.
+    #[error(
+        "account {account}: {why}: put it back into the file that the setting metering.plans names"
+    )]
+    CatalogueGone {
+        /// Whose.
+        account: AccountId,
+        /// What is missing.
+        why: CatalogueError,
+    },
+    /// No account of this number.
+    #[error("there is no account {0}")]
+    NoAccount(AccountId),
+    /// The store fails.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Billing {
+    /// Reads what was decided before.
+    ///
+    /// # Errors
+    /// The default catalogue or one that an account agreed to does not exist; the store cannot be
+    /// read.
+    pub async fn open(
+        store: Arc<Store>,
+        catalogues: Catalogues,
+        default_catalogue: &str,
+    ) -> Result<Self, BillingError> {
+        catalogues.get(default_catalogue)?;
+        let mut book = Book::default();
+        for stored in store.agreements().all().await? {
+            book.restore(&stored, &catalogues)?;
+        }
+        let default_catalogue = default_catalogue.to_owned();
+        let (book, handle) = (Mutex::new(book), OnceLock::new());
+        Ok(Self { store, catalogues, default_catalogue, book, handle })
+    }
+
+    /// The catalogues of this server.
+    pub fn catalogues(&self) -> &Catalogues {
+        &self.catalogues
+    }
+
+    /// What operations cost where an account's catalogue says nothing else.
+    pub fn default_rules(&self) -> Rules {
+        self.catalogues.get(&self.default_catalogue).map(|of| of.rules).unwrap_or_default()
+    }
+
+    /// What is paused now.
+    pub async fn pauses(&self) -> Vec<(AccountId, Pausing)> {
+        self.book.lock().await.pauses()
+    }
+
+    /// The rules of accounts that have others than the default ones.
+    pub async fn rules(&self) -> Vec<(AccountId, Rules)> {
+        self.book.lock().await.rules(self.default_rules())
+    }
+
+    /// Tells decisions to these shards from now on.
+    pub fn attach(&self, handle: Handle) {
+        let _ = self.handle.set(handle);
+    }
+
+    /// Looks at all accounts once a second, or less often when a look takes long. Never returns.
+    pub async fn run(self: Arc<Self>) {
+        for look in 0_u32.. {
+            let begun = Instant::now();
+            let counts = look % LOOKS_PER_COUNT == 0;
+            if let Err(error) = self.look(clock::utc(), counts).await {
+                warn!(%error, "limits are not looked at");
+            }
+            tokio::time::sleep((begun.elapsed() * REST_PER_LOOK).max(LOOK_EACH)).await;
+        }
+    }
+
+    /// Looks at all accounts once; `count_devices` also counts their devices again.
+    ///
+    /// # Errors
+    /// The store fails; what was not decided is decided by the next look.
+    pub async fn look(&self, now: Timestamp, count_devices: bool) -> Result<(), BillingError> {
+        let mut book = self.book.lock().await;
+        for (account, created_at) in self.store.agreements().without().await? {
+            self.begin(&mut book, account, created_at, now).await?;
+        }
+        if count_devices {
+            book.count_devices(self.store.agreements().paid_devices().await?);
+        }
+        for usage in self.store.agreements().open_usages().await? {
+            let usage = book.usage(usage.account, usage.operations);
+            if let Some((account, usage)) = usage {
+                self.decide(&mut book, account, now, usage).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// An account agrees to other terms, at once.
+    ///
+    /// # Errors
+    /// No such account or catalogue, or the store fails; then nothing changed.
+    pub async fn agree(
+        &self,
+        account: AccountId,
+        terms: &NewTerms,
+        now: Timestamp,
+    ) -> Result<Standing, BillingError> {
+        let mut book = self.book.lock().await;
+        let before = self.current(&mut book, account, now).await?;
+        let old = before.terms();
+        let catalogue = terms.catalogue.clone().unwrap_or_else(|| old.catalogue.name.clone());
+        let anchor = terms.anchor.unwrap_or_else(|| anchor_for(&before, terms.plan));
+        let agreement = Agreement { catalogue, plan: terms.plan, anchor };
+        let new = agreement.terms(&self.catalogues)?;
+        let usage = self.usage(account, before.period_under(now, &new)).await?;
+        let mut after = before.clone();
+        let decisions = after.change(now, new, &usage);
+        self.keep(&mut book, account, after, decisions).await?;
+        self.standing_in(&mut book, account, now).await
+    }
+
+    /// How an account stands.
+    ///
+    /// # Errors
+    /// No such account, or the store fails.
+    pub async fn standing(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Standing, BillingError> {
+        let mut book = self.book.lock().await;
+        self.standing_in(&mut book, account, now).await
+    }
+
+    /// How many more devices an account may have; absent: any number.
+    ///
+    /// # Errors
+    /// No such account, or the store fails.
+    pub async fn device_room(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Option<DeviceRoom>, BillingError> {
+        let standing = self.standing(account, now).await?;
+        let Some(max) = standing.keeper.terms().devices_max() else { return Ok(None) };
+        Ok(Some(DeviceRoom { max, left: max.saturating_sub(standing.usage.devices) }))
+    }
+
+    async fn standing_in(
+        &self,
+        book: &mut Book,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Standing, BillingError> {
+        let keeper = self.current(book, account, now).await?;
+        let usage = self.usage(account, keeper.period()).await?;
+        Ok(Standing { keeper, usage })
+    }
+
+    /// The keeper of an account with an open period.
+    async fn current(
+        &self,
+        book: &mut Book,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Keeper, BillingError> {
+        if book.keeper(account).is_none() {
+            let found = self.store.accounts().by_id(account).await?;
+            let created_at = found.ok_or(BillingError::NoAccount(account))?.created_at;
+            self.begin(book, account, created_at, now).await?;
+        }
+        self.close_over(book, account, now).await?;
+        book.keeper(account).cloned().ok_or(BillingError::NoAccount(account))
+    }
+
+    /// The first agreement of an account: unlimited.
+    async fn begin(
+        &self,
+        book: &mut Book,
+        account: AccountId,
+        created_at: Timestamp,
+        now: Timestamp,
+    ) -> Result<(), BillingError> {
+        let catalogue = self.default_catalogue.clone();
+        let anchor = Anchor::of(created_at);
+        let agreement = Agreement { catalogue, plan: Plan::Unlimited, anchor };
+        let keeper = Keeper::new(agreement.terms(&self.catalogues)?, now);
+        self.keep(book, account, keeper, Vec::new()).await
+    }
+
+    async fn decide(
+        &self,
+        book: &mut Book,
+        account: AccountId,
+        now: Timestamp,
+        usage: Usage,
+    ) -> Result<(), BillingError> {
+        let Some(before) = book.keeper(account) else { return Ok(()) };
+        if before.is_over(now) {
+            return self.close_over(book, account, now).await;
+        }
+        let mut after = before.clone();
+        let decisions = after.handle(now, &usage);
+        if decisions.is_empty() && after == *before {
+            return Ok(());
+        }
+        self.keep(book, account, after, decisions).await
+    }
+
+    /// Closes the periods that are over, one after the other, each with everything that was
+    /// acknowledged before.
+    async fn close_over(
+        &self,
+        book: &mut Book,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<(), BillingError> {
+        let is_over = |book: &Book| book.keeper(account).is_some_and(|keeper| keeper.is_over(now));
+        if is_over(book) {
+            self.store.settle().await?;
+        }
+        while is_over(book) {
+            let Some(before) = book.keeper(account) else { break };
+            let mut after = before.clone();
+            let usage = self.usage(account, before.period()).await?;
+            let decisions = after.handle(now, &usage);
+            self.keep(book, account, after, decisions).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes decisions durable, then lets them take effect.
+    async fn keep(
+        &self,
+        book: &mut Book,
+        account: AccountId,
+        keeper: Keeper,
+        decisions: Vec<metering::Decision>,
+    ) -> Result<(), BillingError> {
+        self.store.agreements().decide(&book::decided(account, &keeper, &decisions)).await?;
+        let rules = keeper.terms().catalogue.rules;
+        let told = book.keeper(account).map(|before| before.terms().catalogue.rules);
+        if let Some(handle) = self.handle.get() {
+            for pause in book::pauses(&decisions) {
+                handle.account_paused(account, pause);
+            }
+            if told.unwrap_or_else(|| self.default_rules()) != rules {
+                handle.account_rules(account, Some(rules));
+            }
+        }
+        book.put(account, keeper);
+        Ok(())
+    }
+
+    async fn usage(&self, account: AccountId, period: Period) -> Result<Usage, BillingError> {
+        let (from, to) = (store::Hour::of(period.start), store::Hour::of(period.end));
+        let operations = self.store.ledger().total(account, from, to).await?.operations;
+        let devices = self.store.agreements().paid_devices_of(account).await?;
+        Ok(Usage { operations, devices, ..Usage::default() })
+    }
+}
+
+/// Room for devices on a plan that limits them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceRoom {
+    /// How many the plan allows.
+    pub max: u64,
+    /// How many of them are free.
+    pub left: u64,
+}
+
+impl DeviceRoom {
+    /// What one is told whose devices do not fit.
+    pub fn refusal(&self) -> String {
+        format!(
+            "The plan of this account allows {} devices and {} more fit: no device was added. Another plan takes more",
+            self.max, self.left
+        )
+    }
+}
+
+/// A contract's year begins with the billing period that is open when it is agreed on.
+fn anchor_for(before: &Keeper, plan: Plan) -> Anchor {
+    let anchor = before.terms().anchor;
+    let is_new_year = plan.cycle() != before.terms().plan.cycle() && plan.name() == "enterprise";
+    if !is_new_year {
+        return anchor;
+    }
+    let month = Anchor::of(before.period().start).month();
+    Anchor::new(month, anchor.day()).unwrap_or(anchor)
+}
+
+impl std::fmt::Debug for Billing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Billing").finish_non_exhaustive()
+    }
+}
