@@ -139,6 +139,28 @@ async fn a_restart_of_the_server_costs_no_handshake_and_ids_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn sessions_go_on_with_another_number_of_shards() {
+    let mut world = World::new().await;
+    let server = world.start(NodeConfig { shards: 3, ..NodeConfig::loopback() }).await;
+    let udp = server.node.udp_addr();
+    let mut lives = Vec::new();
+    for generation in [Generation::Os6, Generation::Os3, Generation::Os6, Generation::Os3] {
+        let mut live = world.device(&server, generation).await;
+        connect(&mut live);
+        lives.push(live);
+    }
+    server.stop().await;
+    for shards in [1, 4] {
+        let server = world.start(NodeConfig { udp, shards, ..NodeConfig::loopback() }).await;
+        for live in &mut lives {
+            assert_eq!(publish(live, "still/here", ""), 0);
+            assert_eq!(handshakes(live), 1);
+        }
+        server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tcp_device_is_offline_after_a_restart_and_what_it_told_is_still_shown() {
     let mut world = World::new().await;
     let server = world.start(NodeConfig::loopback()).await;
