@@ -1,13 +1,13 @@
 //! Many devices at once. What is only measured is ignored: run it with `--ignored --nocapture` and
 //! optimised.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::{Server, World, key};
 use node::NodeConfig;
 use sim::device::profile::Generation;
-use sim::fleet::{self, FleetConfig, PublishPlan, Summary};
+use sim::fleet::{self, FleetConfig, Progress, PublishPlan, Summary};
 use store::{DeviceKey, NewDevice};
 
 fn fleet(world: &World, server: &Server, devices: u32, seconds: u64) -> FleetConfig {
@@ -42,9 +42,14 @@ async fn register(world: &World, server: &Server, config: &FleetConfig) {
 }
 
 async fn run(config: FleetConfig) -> Summary {
-    let quiet = &mut |_: &fleet::Progress| {};
-    let run = move || fleet::run(&config, &AtomicBool::new(false), quiet).unwrap();
-    tokio::task::block_in_place(run)
+    run_until(config, |_| false).await
+}
+
+/// Runs a fleet until its time is over or it is where it should be.
+async fn run_until(config: FleetConfig, done: impl Fn(&Progress) -> bool) -> Summary {
+    let stop = AtomicBool::new(false);
+    let watch = &mut |progress: &Progress| stop.store(done(progress), Ordering::Relaxed);
+    tokio::task::block_in_place(|| fleet::run(&config, &stop, watch).unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,10 +60,10 @@ async fn a_storm_larger_than_the_pool_is_served_by_and_by() {
     let config = FleetConfig {
         connect_per_s: 100_000,
         profiles: vec![Generation::Os6],
-        ..fleet(&world, &server, 40, 14)
+        ..fleet(&world, &server, 40, 60)
     };
     register(&world, &server, &config).await;
-    let summary = run(config).await;
+    let summary = run_until(config, |progress| progress.counts.online == 40).await;
     assert_eq!(summary.counts.online, 40, "{summary:?}");
     assert!(summary.connect_ms.max > 2900.0, "nobody had to repeat itself: {summary:?}");
     server.stop().await;
