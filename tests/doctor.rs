@@ -129,6 +129,23 @@ fn keys_that_others_may_read_are_found() {
 }
 
 #[test]
+fn session_keys_that_others_may_read_are_found() {
+    let folder = Folder::new();
+    let data = folder.path(".");
+    let set = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("changed");
+    };
+    set(&data, 0o755);
+    assert_eq!(find(&examine(folder.data(), &[]).1, "secrets").level, "ok");
+    set(&folder.path("store.sqlite"), 0o644);
+    let (is_content, findings) = examine(folder.data(), &[]);
+    assert!(!is_content);
+    assert!(find(&findings, "secrets").text.contains("chmod -R go="), "{findings:#?}");
+    set(&data, 0o700);
+    assert_eq!(find(&examine(folder.data(), &[]).1, "secrets").level, "ok");
+}
+
+#[test]
 fn bad_settings_are_the_one_finding() {
     let folder = Folder::new();
     let (is_content, findings) = examine(folder.data(), &[("CLOUDCHAMBER_UDP__LISEN", "1")]);

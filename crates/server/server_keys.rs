@@ -12,7 +12,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use secure::keys::{
@@ -133,8 +133,7 @@ pub fn private_files(data: &Path) -> Vec<PathBuf> {
 
 /// Reads the server's keys and makes those that are missing, public files and images included.
 pub fn load_or_create(data: &Path) -> Result<ServerKeys, ServerKeysError> {
-    let dir = folder(data);
-    fs::create_dir_all(&dir).map_err(|why| ServerKeysError::Io(dir, why))?;
+    create_folder(data)?;
     let (ec, rsa) = (load_or_make(data, Role::Udp)?, load_or_make(data, Role::Tcp)?);
     let previous = |role| read_if_there(&files(data, role).previous, role);
     let (previous_ec, previous_rsa) = (previous(Role::Udp)?, previous(Role::Tcp)?);
@@ -163,8 +162,7 @@ pub fn adopt(
     given: &Path,
     force: bool,
 ) -> Result<Adopted, ServerKeysError> {
-    let dir = folder(data);
-    fs::create_dir_all(&dir).map_err(|why| ServerKeysError::Io(dir, why))?;
+    create_folder(data)?;
     let key = read(given, role)?;
     let files = files(data, role);
     match read_if_there(&files.private, role)? {
@@ -194,6 +192,13 @@ pub fn publish(
 
 fn folder(data: &Path) -> PathBuf {
     data.join("keys")
+}
+
+/// The data folder and the one of the keys, for their owner alone. Those that are there stay as they are.
+fn create_folder(data: &Path) -> Result<(), ServerKeysError> {
+    let dir = folder(data);
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+    made.map_err(|why| ServerKeysError::Io(dir, why))
 }
 
 fn describe(kind: KeyKind) -> &'static str {
@@ -302,7 +307,9 @@ pub(crate) fn write(
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let dir = dir.unwrap_or_else(|| Path::new("."));
         let permissions = fs::Permissions::from_mode(mode);
-        let mut file = Builder::new().permissions(permissions).tempfile_in(dir)?;
+        let mut file = Builder::new().permissions(permissions.clone()).tempfile_in(dir)?;
+        // Not less than this either, whatever the process takes from what it makes.
+        file.as_file().set_permissions(permissions)?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         match existing {
@@ -356,17 +363,20 @@ mod tests {
 
     #[test]
     fn private_files_are_for_their_owner_alone() {
-        let folder = Folder::new();
-        let data = folder.data();
+        let place = Folder::new();
+        let data = place.data();
         load_or_create(&data).unwrap();
         for role in Role::ALL {
-            let given = folder.given("given.pem", new_key(role).to_pem().unwrap());
+            let given = place.given("given.pem", new_key(role).to_pem().unwrap());
             adopt(&data, role, &given, true).unwrap();
         }
         let files = private_files(&data);
         assert_eq!(files.len(), 4);
         for path in files {
             assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+        for path in [folder(&data), data] {
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
         }
     }
 

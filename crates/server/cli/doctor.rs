@@ -77,6 +77,7 @@ fn examine(config: &Config) -> Vec<Finding> {
     let running = std::os::unix::net::UnixStream::connect(data.join("admin.sock")).is_ok();
     let mut findings = vec![ok("settings", "every key is known and every value makes sense")];
     findings.push(check_folder(data));
+    findings.push(check_secrets(data));
     findings.push(check_keys(data));
     findings.push(check_clock());
     findings.push(check_buffers(config.udp.socket_buffer_bytes));
@@ -131,6 +132,33 @@ fn check_folder(data: &Path) -> Finding {
     }
 }
 
+/// What holds session keys and hashes of passwords.
+const SECRETS: [&str; 4] = ["store.sqlite", "store.sqlite-wal", "store.sqlite-shm", "journal"];
+
+fn check_secrets(data: &Path) -> Finding {
+    const CHECK: &str = "secrets";
+    if !data.exists() {
+        return ok(CHECK, "nothing to read yet");
+    }
+    let open = SECRETS.map(|name| data.join(name)).into_iter().find(|path| is_open(path));
+    match open.filter(|_| is_open(data)) {
+        Some(path) => failure(
+            CHECK,
+            format!(
+                "others may read {}, which holds the keys of sessions: chmod -R go= {}",
+                path.display(),
+                data.display()
+            ),
+        ),
+        None => ok(CHECK, "tables and journal can be read by their owner alone"),
+    }
+}
+
+/// Whether anybody but its owner may do anything with it.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+}
+
 fn check_keys(data: &Path) -> Finding {
     if !server_keys::exist(data) {
         return warning("server keys", "none yet: `serve` makes them, or take existing ones with `cloudchamber keys server --ec-key FILE --rsa-key FILE`".into());
@@ -138,10 +166,7 @@ fn check_keys(data: &Path) -> Finding {
     if let Err(why) = server_keys::load_or_create(data) {
         return failure("server keys", why.to_string());
     }
-    let open = server_keys::private_files(data).into_iter().find(|path| {
-        std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
-    });
-    match open {
+    match server_keys::private_files(data).into_iter().find(|path| is_open(path)) {
         Some(path) => {
             failure("server keys", format!("others may read {0}: chmod 600 {0}", path.display()))
         }

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use nix::sys::stat::{Mode, umask};
 
 use crate::output::note;
 
@@ -57,6 +58,8 @@ pub(crate) struct DataArgs {
 
 /// Runs the command line; the exit code is 0 if it did what was asked, 1 if not, 2 for a bad call.
 pub fn main() -> ExitCode {
+    // Whatever is made, the admin socket included, is never open to others, not even for a moment.
+    umask(Mode::S_IRWXG | Mode::S_IRWXO);
     let outcome = match Args::parse().command {
         Command::Serve(args) => serve::run(args),
         Command::User(command) => user::run(command),

@@ -14,6 +14,7 @@ mod devices;
 mod error;
 mod fold;
 mod ledger;
+mod private;
 mod products;
 mod recovery;
 mod settings;

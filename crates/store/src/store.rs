@@ -12,6 +12,7 @@ use crate::fold::{FoldThread, Folder};
 use crate::journal::disk::{self, Disk, held};
 use crate::journal::log::Log;
 use crate::journal::{Journal, scan, window};
+use crate::private;
 use crate::sqlite::Tables;
 use crate::{
     Accounts, Agreements, Claims, Devices, Ledger, OpenError, Products, Recovery, Replay, Settings,
@@ -42,7 +43,7 @@ impl Store {
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
         create_folder(folder)?;
         let lock = lock(folder)?;
-        let tables = Tables::open(&folder.join("store.sqlite")).await?;
+        let tables = open_tables(&folder.join("store.sqlite")).await?;
         let journal = folder.join("journal");
         let disk = disk::Folder::new(&journal).map_err(|source| io_error(&journal, source))?;
         Self::assemble(tables, Arc::new(disk), Some(lock)).await
@@ -192,13 +193,24 @@ fn create_folder(folder: &Path) -> Result<(), OpenError> {
     if folder.exists() && !folder.is_dir() {
         return Err(OpenError::NotAFolder { path: folder.to_owned() });
     }
-    std::fs::create_dir_all(folder).map_err(|source| io_error(folder, source))
+    private::create_folder(folder).map_err(|source| io_error(folder, source))
+}
+
+/// What SQLite puts beside its file gets the permissions of that file.
+async fn open_tables(file: &Path) -> Result<Tables, OpenError> {
+    private::options().open(file).map_err(|source| io_error(file, source))?;
+    for ending in ["", "-wal", "-shm"] {
+        let mut path = file.as_os_str().to_owned();
+        path.push(ending);
+        let path = PathBuf::from(path);
+        private::own_file(&path).map_err(|source| io_error(&path, source))?;
+    }
+    Tables::open(file).await
 }
 
 fn lock(folder: &Path) -> Result<File, OpenError> {
     let path = folder.join("lock");
-    let mut options = File::options();
-    let file = options.create(true).truncate(false).write(true).open(&path);
+    let file = private::options().truncate(false).open(&path);
     let file = file.map_err(|source| io_error(&path, source))?;
     match file.try_lock() {
         Ok(()) => Ok(file),

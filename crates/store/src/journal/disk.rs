@@ -7,6 +7,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::private;
+
 /// A set of segments, each named by the place of its first entry.
 pub(crate) trait Disk: Send + Sync {
     /// The segments, in order.
@@ -43,7 +45,7 @@ pub(crate) struct Folder {
 impl Folder {
     /// Uses this folder, creating it if need be.
     pub(crate) fn new(path: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(path)?;
+        private::own_folder(path)?;
         Ok(Self { path: path.to_owned() })
     }
 
@@ -65,9 +67,7 @@ impl Disk for Folder {
     }
 
     fn create(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
-        let mut options = OpenOptions::new();
-        let file =
-            options.read(true).write(true).create(true).truncate(true).open(self.path(first))?;
+        let file = private::options().read(true).truncate(true).open(self.path(first))?;
         self.sync_names()?;
         Ok(Arc::new(file))
     }
