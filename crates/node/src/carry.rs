@@ -142,9 +142,10 @@ impl Carrier {
     }
 
     fn attach(&mut self, now: Now, attach: Attach) {
-        let Attach { device, keys, peer, writes, attached } = attach;
+        let Attach { device, device_key, keys, peer, writes, attached } = attach;
         // Without a link the answer is dropped, which closes the connection.
-        if let Some(link) = self.endpoint.accept_stream(now, device, &keys, peer) {
+        let link = self.endpoint.accept_stream(now, device, &device_key, &keys, peer);
+        if let Some(link) = link {
             self.streams.insert(link, writes);
             let _ = attached.send(link);
         }
@@ -238,6 +239,10 @@ impl Carrier {
                 self.errand(Errand::Bind { shard: self.number, link, device, public_key });
             }
             Need::Job { handshake, job } => self.compute(handshake, job),
+            Need::Owner { link, hash } => {
+                let ids = self.shared.registry.ids_by_key(hash);
+                self.endpoint.handle_answer(now, NeedAnswer::Owner { link, ids });
+            }
             Need::Key { handshake, hash } => {
                 let ids = self.shared.registry.ids_by_key(hash);
                 if ids.is_empty() {

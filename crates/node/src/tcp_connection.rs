@@ -48,6 +48,7 @@ pub(crate) enum Ended {
 /// What a handshake yields.
 struct Established {
     device: DeviceId,
+    device_key: PublicKey,
     keys: FrameKeys,
 }
 
@@ -77,12 +78,12 @@ pub(crate) async fn serve(
 
 async fn attach(
     shard: &Mailbox,
-    Established { device, keys }: Established,
+    Established { device, device_key, keys }: Established,
     peer: SocketAddr,
     writes: mpsc::Sender<Vec<u8>>,
 ) -> Result<LinkId, Ended> {
     let (attached, link) = oneshot::channel();
-    let attach = Attach { device, keys, peer, writes, attached };
+    let attach = Attach { device, device_key, keys, peer, writes, attached };
     shard.send(Mail::Attach(Box::new(attach))).await.map_err(|_| Ended::ShardRefused)?;
     link.await.map_err(|_| Ended::ShardRefused)
 }
@@ -140,8 +141,8 @@ async fn shake_hands(stream: &mut TcpStream, shared: &Arc<Shared>) -> Result<Est
     let (reading, mut writing) = stream.split();
     loop {
         match handshake.poll() {
-            Some(HandshakeOutput::Established { device_id, keys, .. }) => {
-                return Ok(Established { device: DeviceId(device_id), keys });
+            Some(HandshakeOutput::Established { device_id, device_key, keys, .. }) => {
+                return Ok(Established { device: DeviceId(device_id), device_key, keys });
             }
             Some(HandshakeOutput::Failed(refused)) => return Err(Ended::Refused(refused)),
             Some(HandshakeOutput::Job(job)) => handshake.job_done(compute(job, shared).await?),

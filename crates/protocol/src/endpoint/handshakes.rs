@@ -34,8 +34,6 @@ struct Open {
     handshake: Box<Handshake>,
     peer: SocketAddr,
     slot: u32,
-    /// Whose key it is, when that is known.
-    ids: Vec<DeviceId>,
     began_at: Mono,
     wakes_at: Option<Mono>,
 }
@@ -184,8 +182,7 @@ impl Endpoint {
             recorded_flight: None,
         };
         let handshake = Box::new(Handshake::new(now.mono.0, hello, config));
-        let open =
-            Open { handshake, peer, slot, ids: Vec::new(), began_at: now.mono, wakes_at: None };
+        let open = Open { handshake, peer, slot, began_at: now.mono, wakes_at: None };
         let id = self.handshakes.insert(open);
         self.slots.hold(slot, id, cid);
         self.carry_out(now, id);
@@ -213,11 +210,10 @@ impl Endpoint {
     }
 
     /// The registry's answer.
-    pub(super) fn handle_key(&mut self, now: Now, id: HandshakeId, ids: Vec<DeviceId>) {
+    pub(super) fn handle_key(&mut self, now: Now, id: HandshakeId, ids: &[DeviceId]) {
         let trusts = self.config.trust_on_first_use;
         let Some(open) = self.handshakes.open.get_mut(&id) else { return };
         open.handshake.key_known(!ids.is_empty() || trusts);
-        open.ids = ids;
         self.carry_out(now, id);
     }
 
@@ -270,13 +266,15 @@ impl Endpoint {
     fn establish(&mut self, now: Now, id: HandshakeId, established: Established) {
         let Some(open) = self.handshakes.take(id) else { return };
         let newcomer = Newcomer {
-            ids: open.ids,
+            told: None,
+            key: KeyHash(established.key_hash),
             expires_at: open.began_at.after(self.config.handshake_life),
             counted_ip: Some(open.peer.ip()),
             client_random: *open.handshake.client_random(),
             public_key: established.spki.into(),
             final_flight: Some(established.final_flight),
             greeting: None,
+            unread: Vec::new(),
         };
         self.counters.handshakes_completed += 1;
         let link = self.slots.next_link(open.slot);

@@ -3,9 +3,10 @@
 use std::net::SocketAddr;
 
 use model::limits::TCP_HELLO_WAIT;
-use model::{DeviceId, Hello, LinkId, Now};
+use model::{DeviceId, Hello, KeyHash, LinkId, Now};
 use rand::Rng;
 use secure::dtls::codec::alert;
+use secure::keys::PublicKey;
 use secure::tcp::FrameKeys;
 
 use super::Endpoint;
@@ -23,26 +24,29 @@ enum Identity {
 }
 
 impl Endpoint {
-    /// Takes a stream after its RSA handshake. The device is proven, and told to the shard, when its
-    /// first frame decrypts to a Hello. Nothing if there is no room for another connection: the
+    /// Takes a stream after its RSA handshake with `device_key`. The device is proven, and told to the
+    /// shard, when its first frame decrypts to a Hello and the key is its own. Nothing if there is no room for another connection: the
     /// stream is to be closed.
     pub fn accept_stream(
         &mut self,
         now: Now,
         device: DeviceId,
+        device_key: &PublicKey,
         keys: &FrameKeys,
         peer: SocketAddr,
     ) -> Option<LinkId> {
         let slot = self.slots.reserve()?;
         let link = self.slots.next_link(slot);
         let newcomer = Newcomer {
-            ids: vec![device],
+            told: Some(device),
+            key: KeyHash(device_key.hash()),
             expires_at: now.mono.after(TCP_HELLO_WAIT),
             counted_ip: None,
             client_random: [0; 32],
             public_key: Box::default(),
             final_flight: None,
             greeting: None,
+            unread: Vec::new(),
         };
         let message_id = self.rng.next_u32() as u16;
         let connection = Connection::accepted(link, peer, keys, message_id, newcomer, now.mono);
@@ -53,12 +57,16 @@ impl Endpoint {
     }
 
     /// Takes bytes of a stream, cut anyhow. One that cannot be understood is closed.
-    pub fn handle_stream(&mut self, now: Now, link: LinkId, mut bytes: &[u8]) {
-        let Some(slot) = self.slots.by_link(link) else { return };
+    pub fn handle_stream(&mut self, now: Now, link: LinkId, bytes: &[u8]) {
         self.counters.bytes_received += bytes.len() as u64;
+        self.read_stream(now, link, bytes);
+    }
+
+    fn read_stream(&mut self, now: Now, link: LinkId, mut bytes: &[u8]) {
+        let Some(slot) = self.slots.by_link(link) else { return };
         let opener = self.slots.get_mut(slot).and_then(Connection::take_opener);
         let Some(mut opener) = opener else { return };
-        loop {
+        while !self.is_greeting(slot) {
             match opener.open(&mut bytes) {
                 Ok(Some(message)) => {
                     self.with_connection(now, slot, |connection, cx| {
@@ -66,18 +74,28 @@ impl Endpoint {
                     });
                 }
                 Ok(None) => break,
-                Err(_) => {
-                    self.counters.closed_malformed_stream += 1;
-                    return self.end(slot, false);
-                }
+                Err(_) => return self.end_unreadable(slot),
             }
             if self.slots.by_link(link).is_none() {
                 return;
             }
         }
-        if let Some(connection) = self.slots.get_mut(slot) {
-            connection.put_opener(opener);
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        connection.put_opener(opener);
+        if !connection.newcomer_mut().is_none_or(|newcomer| newcomer.keep_unread(bytes)) {
+            self.end_unreadable(slot);
         }
+    }
+
+    /// Whether its Hello waits for an answer: what comes behind it waits as well.
+    fn is_greeting(&mut self, slot: u32) -> bool {
+        let newcomer = self.slots.get_mut(slot).and_then(Connection::newcomer_mut);
+        newcomer.is_some_and(|newcomer| newcomer.greeting.is_some())
+    }
+
+    fn end_unreadable(&mut self, slot: u32) {
+        self.counters.closed_malformed_stream += 1;
+        self.end(slot, false);
     }
 
     /// The stream is gone.
@@ -90,8 +108,9 @@ impl Endpoint {
     /// Takes the answer to a [`Need`].
     pub fn handle_answer(&mut self, now: Now, answer: NeedAnswer) {
         match answer {
-            NeedAnswer::Key { handshake, ids } => self.handle_key(now, handshake, ids),
+            NeedAnswer::Key { handshake, ids } => self.handle_key(now, handshake, &ids),
             NeedAnswer::Job { handshake, done } => self.handle_job(now, handshake, done),
+            NeedAnswer::Owner { link, ids } => self.handle_owner(now, link, &ids),
             NeedAnswer::Bind { link, bound } => self.handle_bound(now, link, bound),
         }
     }
@@ -99,8 +118,29 @@ impl Endpoint {
     /// A Hello that did not come before.
     pub(super) fn greet(&mut self, now: Now, slot: u32, greeting: Greeting) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
-        match identify(connection, &greeting.hello) {
-            Identity::Device(device) => self.admit(now, slot, device, greeting),
+        match (connection.device, greeting.hello.device_id) {
+            (Some(device), Some(claimed)) if claimed != device => self.refuse(now, slot),
+            (Some(device), _) => self.admit(now, slot, device, greeting),
+            (None, _) => self.ask_whose_key(slot, greeting),
+        }
+    }
+
+    fn ask_whose_key(&mut self, slot: u32, greeting: Greeting) {
+        let Some(connection) = self.slots.get_mut(slot) else { return };
+        let link = connection.link;
+        let Some(newcomer) = connection.newcomer_mut() else { return };
+        if newcomer.greeting.is_some() {
+            return;
+        }
+        newcomer.greeting = Some(Box::new(greeting));
+        self.out.need(Need::Owner { link, hash: newcomer.key });
+    }
+
+    fn handle_owner(&mut self, now: Now, link: LinkId, ids: &[DeviceId]) {
+        let Some((slot, newcomer)) = self.newcomer(link) else { return };
+        let Some(greeting) = newcomer.greeting.take() else { return };
+        match identify(newcomer, ids, &greeting.hello) {
+            Identity::Device(device) => self.admit(now, slot, device, *greeting),
             Identity::Claims(device) if self.config.trust_on_first_use => {
                 self.ask_to_bind(slot, device, greeting);
             }
@@ -108,13 +148,21 @@ impl Endpoint {
         }
     }
 
+    fn newcomer(&mut self, link: LinkId) -> Option<(u32, &mut Newcomer)> {
+        let slot = self.slots.by_link(link)?;
+        Some((slot, self.slots.get_mut(slot)?.newcomer_mut()?))
+    }
+
     /// The device of a connection is known: its older connection goes, and only now.
     fn admit(&mut self, now: Now, slot: u32, device: DeviceId, greeting: Greeting) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
+        let link = connection.link;
         let is_first = connection.device.is_none();
+        let mut unread = Vec::new();
         if is_first {
             if let Some(newcomer) = connection.take_newcomer() {
                 self.handshakes.release(&newcomer);
+                unread = newcomer.unread;
             }
             if let Some(older) = self.slots.by_device(device) {
                 self.end(older, false);
@@ -126,6 +174,9 @@ impl Endpoint {
             connection.open(cx, device, greeting, is_first);
             super::Upshot::Done
         });
+        if !unread.is_empty() {
+            self.read_stream(now, link, &unread);
+        }
     }
 
     /// Not the device it says: told under the session's protection, then forgotten.
@@ -137,41 +188,37 @@ impl Endpoint {
         });
     }
 
-    fn ask_to_bind(&mut self, slot: u32, device: DeviceId, greeting: Greeting) {
+    fn ask_to_bind(&mut self, slot: u32, device: DeviceId, greeting: Box<Greeting>) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let link = connection.link;
         let Some(newcomer) = connection.newcomer_mut() else { return };
-        if newcomer.greeting.is_some() {
-            return;
-        }
-        newcomer.greeting = Some(Box::new(greeting));
+        newcomer.greeting = Some(greeting);
         let public_key = newcomer.public_key.clone();
         self.out.need(Need::Bind { link, device, public_key });
     }
 
     fn handle_bound(&mut self, now: Now, link: LinkId, bound: bool) {
-        let Some(slot) = self.slots.by_link(link) else { return };
-        let newcomer = self.slots.get_mut(slot).and_then(Connection::newcomer_mut);
-        let Some(greeting) = newcomer.and_then(|newcomer| newcomer.greeting.take()) else { return };
-        match greeting.hello.device_id {
+        let Some((slot, newcomer)) = self.newcomer(link) else { return };
+        let Some(greeting) = newcomer.greeting.take() else { return };
+        match claimed(newcomer, &greeting.hello) {
             Some(device) if bound => self.admit(now, slot, device, *greeting),
             Some(_) | None => self.refuse(now, slot),
         }
     }
 }
 
-fn identify(connection: &mut Connection, hello: &Hello) -> Identity {
-    let claimed = hello.device_id;
-    if let Some(device) = connection.device {
-        let agrees = claimed.is_none_or(|claimed| claimed == device);
-        return if agrees { Identity::Device(device) } else { Identity::Stranger };
+fn identify(newcomer: &Newcomer, ids: &[DeviceId], hello: &Hello) -> Identity {
+    match claimed(newcomer, hello) {
+        Some(device) if ids.contains(&device) => Identity::Device(device),
+        Some(device) if ids.is_empty() => Identity::Claims(device),
+        Some(_) | None => Identity::Stranger,
     }
-    let is_datagram = connection.is_datagram();
-    let Some(newcomer) = connection.newcomer_mut() else { return Identity::Stranger };
-    match (claimed, newcomer.ids.as_slice()) {
-        (Some(claimed), []) => Identity::Claims(claimed),
-        (Some(claimed), ids) if ids.contains(&claimed) => Identity::Device(claimed),
-        (None, [device]) if !is_datagram => Identity::Device(*device),
-        _ => Identity::Stranger,
+}
+
+/// Who a newcomer says it is; nobody if it says two things.
+fn claimed(newcomer: &Newcomer, hello: &Hello) -> Option<DeviceId> {
+    match (hello.device_id, newcomer.told) {
+        (Some(claimed), Some(told)) if claimed != told => None,
+        (claimed, told) => claimed.or(told),
     }
 }

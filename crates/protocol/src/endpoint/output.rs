@@ -50,6 +50,14 @@ pub enum Need {
         /// What to run.
         job: Job,
     },
+    /// Whose key is this now that its holder says Hello? It may be another's, or nobody's, since the
+    /// handshake.
+    Owner {
+        /// Who asks.
+        link: LinkId,
+        /// SHA-256 of the key's SubjectPublicKeyInfo.
+        hash: KeyHash,
+    },
     /// Trust on first use: may this key, which nobody registered, be bound to this device?
     Bind {
         /// Who asks.
@@ -77,6 +85,13 @@ pub enum NeedAnswer {
         handshake: HandshakeId,
         /// Its result.
         done: JobDone,
+    },
+    /// The devices this key is registered for; none if it is unknown.
+    Owner {
+        /// Who asked.
+        link: LinkId,
+        /// The ids.
+        ids: Vec<DeviceId>,
     },
     /// Whether the key was bound.
     Bind {

@@ -187,6 +187,19 @@ fn a_session_without_hello_goes_after_60_seconds() {
 }
 
 #[test]
+fn a_key_that_was_taken_from_its_device_since_the_handshake_opens_no_session() {
+    for others in [vec![], vec![model::DeviceId([9; 12])]] {
+        let mut world = World::new();
+        let mut device = Device::handshaken(&mut world, 1, Kind::DeviceWithCid);
+        world.keys.insert(device.client.key_hash(), others);
+        device.say(&mut world, &hello(1, device.id));
+        assert!(world.take_events().is_empty());
+        assert_eq!(world.endpoint.counters().hellos_refused, 1);
+        assert!(device.say(&mut world, &hello(2, device.id)).is_empty(), "it is gone");
+    }
+}
+
+#[test]
 fn a_strange_key_is_bound_to_its_first_hello_when_the_shell_agrees() {
     for bound in [true, false] {
         let mut world = World::with(|config| config.trust_on_first_use = true);

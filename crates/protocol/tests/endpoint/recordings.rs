@@ -320,9 +320,7 @@ fn a_recorded_stream_is_understood() {
             iv: hex(&session["aes_iv"]).try_into().unwrap(),
         };
         let mut world = World::new();
-        let peer = SocketAddr::from(([192, 0, 2, 1], 1));
-        let device = recording.device();
-        let link = world.endpoint.accept_stream(world.now, device, &keys, peer).expect("room");
+        let link = world.accept_stream(recording.device(), &keys);
         let mut opener = FrameOpener::new(&keys);
         let is_device = |line: &&Value| line["dir"] == "device" && line["kind"] == "frame";
         let lines: Vec<_> = recording.lines.iter().filter(is_device).collect();

@@ -1,7 +1,5 @@
 //! Devices over TCP.
 
-use std::net::SocketAddr;
-
 use model::link::{Command, ExchangeId, LinkEvent, Transport, Verdict};
 use model::{Answer, CloudMessage, DeviceId, LinkId};
 use secure::tcp::{FrameKeys, FrameOpener, FrameSealer};
@@ -20,8 +18,7 @@ impl Photon {
     fn accepted(world: &mut World) -> Self {
         let keys = FrameKeys { key: [1; 16], iv: [2; 16] };
         let id = DeviceId([3; 12]);
-        let peer = SocketAddr::from(([127, 0, 0, 1], 5));
-        let link = world.endpoint.accept_stream(world.now, id, &keys, peer).expect("room");
+        let link = world.accept_stream(id, &keys);
         let (opener, sealer) = (FrameOpener::new(&keys), FrameSealer::new(&keys));
         Self { opener, sealer, link, id }
     }
@@ -229,4 +226,17 @@ fn the_two_halves_of_an_old_description_are_put_together() {
         panic!("{answered:?}")
     };
     assert_eq!(parts.len(), 2);
+}
+
+#[test]
+fn a_key_that_was_taken_from_its_device_since_the_key_exchange_opens_nothing() {
+    for others in [vec![], vec![DeviceId([9; 12])]] {
+        let mut world = World::new();
+        let mut photon = Photon::accepted(&mut world);
+        world.keys.values_mut().for_each(|ids| *ids = others.clone());
+        assert!(photon.say(&mut world, HELLO).is_empty());
+        assert!(world.take_events().is_empty());
+        assert_eq!(world.closed_streams, [photon.link]);
+        assert_eq!(world.endpoint.counters().hellos_refused, 1);
+    }
 }

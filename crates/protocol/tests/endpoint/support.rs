@@ -14,7 +14,9 @@ use model::{
 use protocol::endpoint::{Disposition, Need, NeedAnswer, Output};
 use protocol::{Endpoint, EndpointConfig};
 use secure::dtls::{ContentType, ServerIdentity};
+use secure::keys::{KeyKind, PrivateKey};
 use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SigningKey};
+use secure::tcp::FrameKeys;
 
 use crate::client::{Client, Kind};
 
@@ -86,6 +88,15 @@ impl World {
         }
     }
 
+    /// A stream after its key exchange, with a key that is the device's.
+    pub(crate) fn accept_stream(&mut self, device: DeviceId, keys: &FrameKeys) -> LinkId {
+        let key = PrivateKey::generate(KeyKind::Rsa1024).unwrap();
+        self.keys.insert(key.public_key().hash(), vec![device]);
+        let peer = SocketAddr::from(([127, 0, 0, 1], 5));
+        let link = self.endpoint.accept_stream(self.now, device, key.public_key(), keys, peer);
+        link.expect("room")
+    }
+
     /// Hands a datagram in; gives what comes out for the same address.
     pub(crate) fn deliver(&mut self, from: SocketAddr, datagram: &[u8]) -> Vec<Vec<u8>> {
         let mut bytes = datagram.to_vec();
@@ -123,6 +134,10 @@ impl World {
             Output::Need(Need::Key { handshake, hash }) => {
                 let ids = self.keys.get(&hash.0).cloned().unwrap_or_default();
                 NeedAnswer::Key { handshake, ids }
+            }
+            Output::Need(Need::Owner { link, hash }) => {
+                let ids = self.keys.get(&hash.0).cloned().unwrap_or_default();
+                NeedAnswer::Owner { link, ids }
             }
             Output::Need(Need::Job { handshake, job }) => {
                 NeedAnswer::Job { handshake, done: job.run(&self.p256, &self.identity) }
