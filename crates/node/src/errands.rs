@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::mail::Notice;
 use crate::shared::Shared;
+use crate::{BillingError, DevicesPermit};
 
 /// Errands that wait. Full: a claim code counts as unknown, a key is not bound.
 pub(crate) const ERRANDS_MAX: usize = 1024;
@@ -31,10 +32,7 @@ pub(crate) enum Errand {
 /// Runs errands until nobody can send any.
 pub(crate) async fn run(mut errands: mpsc::Receiver<Errand>, shared: Arc<Shared>) {
     while let Some(errand) = errands.recv().await {
-        let (shard, notice) = shared.run_errand(errand).await;
-        if let Some(shard) = shared.shard(shard) {
-            shard.notify(notice);
-        }
+        shared.run_errand(errand).await;
     }
 }
 
@@ -52,24 +50,40 @@ impl Errand {
 }
 
 impl Shared {
-    async fn run_errand(&self, errand: Errand) -> (u8, Notice) {
+    async fn run_errand(&self, errand: Errand) {
         match errand {
             Errand::Bind { shard, link, device, public_key } => {
                 let bound = match PublicKey::from_spki(&public_key) {
                     Ok(key) => self.bind(device, &key).await,
                     Err(_) => false,
                 };
-                (shard, Notice::Answer(NeedAnswer::Bind { link, bound }))
+                self.tell(shard, Notice::Answer(NeedAnswer::Bind { link, bound }));
             }
             Errand::Claim { shard, device, code } => {
                 let outcome = self.claim(device, &code).await;
+                let _turn = self.changing.lock().await;
                 let row = self.refresh(device).await;
-                (shard, Notice::Input(Input::Claimed { device, outcome, row }))
+                // The device may have gone to another shard meanwhile.
+                let shard = self.registry.session_shard(device).unwrap_or(shard);
+                self.tell(shard, Notice::Input(Input::Claimed { device, outcome, row }));
             }
         }
     }
 
+    fn tell(&self, shard: u8, notice: Notice) {
+        if let Some(shard) = self.shard(shard) {
+            shard.notify(notice);
+        }
+    }
+
     async fn claim(&self, device: DeviceId, code: &str) -> ClaimOutcome {
+        let _permit = match self.claim_permit(device, code).await {
+            Ok(permit) => permit,
+            Err(error) => {
+                warn!(%device, %error, "claim refused");
+                return ClaimOutcome::Unknown;
+            }
+        };
         match self.store.claims().redeem(code, device, self.utc()).await {
             Ok(Redeemed::Claimed(account)) => {
                 info!(%device, %account, "device claimed");
@@ -87,7 +101,20 @@ impl Shared {
         }
     }
 
-    /// The device's row as the store has it, or as it was if the store cannot be read.
+    /// Leave of the plan of whoever made the code; a device that has an owner needs none.
+    async fn claim_permit(
+        &self,
+        device: DeviceId,
+        code: &str,
+    ) -> Result<Option<DevicesPermit<'_>>, BillingError> {
+        let owned = self.registry.row(device).is_some_and(|row| row.account.is_some());
+        let maker = self.store.claims().maker(code, self.utc()).await?;
+        let Some(maker) = maker.filter(|_| !owned) else { return Ok(None) };
+        self.billing.devices_permit(maker, 1, self.utc()).await.map(Some)
+    }
+
+    /// The device's row as the store has it, or as it was if the store cannot be read. To be called
+    /// by whose turn it is to change rows.
     async fn refresh(&self, device: DeviceId) -> Option<DeviceRow> {
         match self.store.devices().registered(device).await {
             Ok(stored) => self.registry.refresh(device, stored).row,
@@ -106,6 +133,7 @@ impl Shared {
         }
         let bound = bound.unwrap_or(false);
         if bound {
+            let _turn = self.changing.lock().await;
             self.refresh(device).await;
             info!(%device, key = %KeyHash(key.hash()), "key bound on first use");
         }

@@ -140,13 +140,13 @@ impl Handle {
     /// # Errors
     /// `Unavailable` when the store cannot be read; the session goes on as before.
     pub async fn device_changed(&self, device: DeviceId) -> Result<(), Refusal> {
+        let _turn = self.shared.changing.lock().await;
         let stored = self.shared.store.devices().registered(device).await.map_err(|error| {
             warn!(%device, %error, "a changed device was not read again");
             Refusal::Unavailable
         })?;
-        let shard = self.shared.registry.shard_of(device);
         let change = self.shared.registry.refresh(device, stored);
-        let Some(shard) = self.shared.shard(shard) else { return Err(Refusal::Unavailable) };
+        let Some(shard) = self.shared.shard(change.shard) else { return Err(Refusal::Unavailable) };
         if change.key_replaced && change.row.is_some() {
             let (id, request) = (self.shared.request_id(), Request::KeyReplaced { device });
             shard.notify(Notice::Input(Input::Request { id, request }));

@@ -10,7 +10,7 @@ use secure::keys::ServerKeys;
 use secure::p256::{OpensslP256, SigningKey};
 use secure::tcp::RsaServerKeys;
 use store::{Recovery, Store};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::task::JoinHandle as TaskHandle;
 use tracing::info;
 
@@ -164,6 +164,7 @@ fn assemble(
     let tcp_jobs = config.pool_queue_max;
     let (errands, errands_end) = mpsc::channel(ERRANDS_MAX);
     let shared = Shared {
+        changing: Mutex::default(),
         clock: Clock::new(),
         commit_health: CommitHealth::default(),
         commits: CommitQueue::default(),

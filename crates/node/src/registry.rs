@@ -28,6 +28,8 @@ pub(crate) struct Change {
     pub(crate) row: Option<DeviceRow>,
     /// Its key is another one than before.
     pub(crate) key_replaced: bool,
+    /// The shard that holds its session, or would.
+    pub(crate) shard: u8,
 }
 
 #[derive(Debug, Default)]
@@ -165,8 +167,10 @@ impl Registry {
         let mut tables = self.write();
         let before = tables.remove(device);
         let key_before = before.as_ref().and_then(|known| known.key);
+        let session_shard = before.as_ref().and_then(|known| known.shard);
+        let shard = session_shard.unwrap_or_else(|| self.home(device));
         let Some(mut stored) = stored else {
-            return Change { row: None, key_replaced: key_before.is_some() };
+            return Change { row: None, key_replaced: key_before.is_some(), shard };
         };
         if let Some(before) = &before {
             // Descriptions reach the tables later than the shards.
@@ -176,9 +180,10 @@ impl Registry {
         let (row, key) = (stored.row.clone(), stored.key);
         tables.put(stored);
         if let Some(known) = tables.devices.get_mut(&device) {
-            known.shard = before.and_then(|known| known.shard);
+            known.shard = session_shard;
         }
-        Change { row: Some(row), key_replaced: key_before.is_some() && key_before != key }
+        let key_replaced = key_before.is_some() && key_before != key;
+        Change { row: Some(row), key_replaced, shard }
     }
 
     /// A device told what it can do.
@@ -339,7 +344,7 @@ mod tests {
         assert_eq!(registry.ids_by_key(KeyHash([9; 32])), []);
         assert_eq!(registry.key(id), Some(KeyHash([4; 32])));
         let gone = registry.refresh(id, None);
-        assert_eq!(gone, Change { row: None, key_replaced: true });
+        assert_eq!(gone, Change { row: None, key_replaced: true, shard: 0 });
     }
 
     #[test]

@@ -9,7 +9,7 @@ use secure::dtls::ServerIdentity;
 use secure::p256::OpensslP256;
 use secure::tcp::RsaServerKeys;
 use store::Store;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 
 use crate::NodeConfig;
 use crate::clock::Clock;
@@ -24,6 +24,9 @@ use crate::registry::Registry;
 
 /// One for the process.
 pub(crate) struct Shared {
+    /// Held while a row is read from the store, comes into force and is told: what was read first is
+    /// not the last to come into force.
+    pub(crate) changing: Mutex<()>,
     pub(crate) clock: Clock,
     pub(crate) commit_health: CommitHealth,
     pub(crate) commits: CommitQueue,

@@ -1,6 +1,7 @@
 //! The device side as a whole: real sockets, a real journal, simulated devices.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::support::{
     SOON, Server, World, connect, key, publish, register, wait_for, wait_for_event, while_alive,
@@ -258,6 +259,36 @@ async fn a_removed_device_is_closed_and_unknown() {
         server.handle.call(device, "echo".into(), String::new()).await,
         Err(Refusal::UnknownDevice)
     );
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_read_of_a_device_before_a_change_does_not_come_into_force_after_it() {
+    let mut world = World::new().await;
+    let server = world.start(NodeConfig::loopback()).await;
+    let identity = world.identity(Generation::Os6);
+    let (store, handle) = (&server.store, &server.handle);
+    // However far the slow one is when the quick one begins.
+    for steps in 1..12 {
+        register(store, &identity, Some(world.account)).await;
+        let mut slow = std::pin::pin!(handle.device_changed(identity.id));
+        let mut is_slow_done = false;
+        for _ in 0..steps {
+            is_slow_done = is_slow_done || futures_util::poll!(slow.as_mut()).is_ready();
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        store.devices().delete(identity.id).await.unwrap();
+        let mut quick = std::pin::pin!(handle.device_changed(identity.id));
+        let is_quick_done = timeout(Duration::from_millis(100), quick.as_mut()).await.is_ok();
+        if !is_slow_done {
+            slow.await.unwrap();
+        }
+        if !is_quick_done {
+            quick.await.unwrap();
+        }
+        let called = handle.call(identity.id, "echo".into(), String::new()).await;
+        assert_eq!(called, Err(Refusal::UnknownDevice), "after {steps} steps");
+    }
     server.stop().await;
 }
 
