@@ -116,6 +116,16 @@ fn a_bad_value_is_named_by_its_key() {
     }
 }
 
+/// Numbers that no machine can follow are known to be bad before anything is made, by the name that
+/// the settings have for them.
+#[test]
+fn a_number_out_of_its_range_is_named_by_its_key() {
+    for (key, value) in [("shards", 300), ("handshake_threads", 100_000), ("handshake_queue", 0)] {
+        let why = refused_settings(&format!("[node]\n{key} = {value}"));
+        assert!(why.contains(key), "{key} = {value}: {why}");
+    }
+}
+
 /// Rounding would hide what was meant.
 #[test]
 fn a_fraction_where_a_whole_number_is_wanted_is_named() {

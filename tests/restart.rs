@@ -262,17 +262,28 @@ impl Bench {
         let folder = Folder::new();
         folder.register(&[identity(generation, 1)]);
         let token = folder.token();
-        let server = folder.serve();
+        let server = folder.serve_with(&NO_LIMIT);
         let ports = Ports::of(&server);
         let relay = Relay::new(ports.udp());
-        let mut live = folder.device(generation, 1, relay.address);
+        let mut setup = folder.setup(generation);
+        setup.limits_publishes = false;
+        let device = Device::new(identity(generation, 1), Arc::new(setup), 1);
+        let mut live = Live::new(device, relay.address);
         connect(&mut live);
         Self { folder, ports, server: Some(server), relay, live, token }
     }
 
     fn restart(&mut self) {
         self.server.take().expect("running").kill();
-        self.server = Some(self.folder.serve_again(&self.ports, &[]));
+        self.server = Some(self.folder.serve_again(&self.ports, &NO_LIMIT));
+    }
+
+    /// Publishes so many events at once and lets the device live for a while.
+    fn burst(&mut self, count: u32, span: Duration) {
+        for _ in 0..count {
+            publish(&mut self.live, "burst/reading", "x");
+        }
+        self.live.run(span);
     }
 
     fn replay(&self) -> Vec<String> {
@@ -368,6 +379,37 @@ fn an_idle_device_that_restarts_while_the_server_is_down_resumes() {
         check_single_session(&bench.relay);
     }
 }
+
+/// A session reserves 1,024 record numbers at a time; a kill falls into the moment in which the next
+/// ones are reserved.
+#[test]
+fn no_nonce_comes_again_when_the_server_dies_where_a_reservation_ends() {
+    let mut bench = Bench::new(Generation::Os6);
+    let sent = |bench: &Bench| {
+        let passed = bench.relay.passed();
+        passed.iter().filter(|datagram| datagram.from == From::Server).count()
+    };
+    while sent(&bench) < RESERVED - 40 {
+        bench.burst(16, Duration::from_millis(5));
+        finish(&mut bench.live);
+    }
+    bench.burst(60, Duration::from_millis(rand::random_range(0..15)));
+    bench.restart();
+    finish(&mut bench.live);
+    let before = sent(&bench);
+    while sent(&bench) < before + RESERVED + 100 {
+        bench.burst(16, Duration::from_millis(5));
+        finish(&mut bench.live);
+    }
+    bench.restart();
+    bench.burst(40, Duration::from_millis(200));
+    finish(&mut bench.live);
+    check_single_session(&bench.relay);
+    assert_eq!(handshakes(bench.live.observations()), (1, 1));
+}
+
+/// Record numbers of one reservation.
+const RESERVED: usize = 1024;
 
 /// Its description and subscriptions are not sent again, so the server must have kept them.
 #[test]
