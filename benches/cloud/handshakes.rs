@@ -9,6 +9,7 @@ use model::Mono;
 use nix::sys::resource::{UsageWho, getrusage};
 use openssl::pkey::{Private, Public};
 use openssl::rsa::{Padding, Rsa};
+use secure::dtls::ContentType;
 use secure::keys::PrivateKey;
 use secure::p256::{OpensslP256, P256, SigningKey};
 use secure::tcp::device::{open_answer, seal_credentials};
@@ -25,6 +26,8 @@ use crate::wire::Wire;
 pub(crate) const OPEN: usize = 32;
 /// Threads that connect over TCP, one connection each.
 pub(crate) const TCP_CLIENTS: usize = 4;
+/// Level warning, close_notify.
+const CLOSE_NOTIFY: [u8; 2] = [1, 0];
 /// Longer than the first retransmission.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -57,8 +60,8 @@ struct Storm<'a> {
     wire: &'a mut Wire,
     setup: Arc<Setup>,
     first: usize,
-    /// By place; a device that is done is followed by itself after a power loss.
-    devices: Vec<Device>,
+    /// By place; one that is done begins again.
+    devices: Vec<Option<Device>>,
     begun: usize,
     count: usize,
 }
@@ -66,9 +69,8 @@ struct Storm<'a> {
 impl Storm<'_> {
     fn run(&mut self) -> Outcome {
         for place in 0..OPEN.min(self.count) {
-            let device = self.next_device(place);
-            self.devices.push(device);
-            self.send(place);
+            self.devices.push(None);
+            self.begin(place);
         }
         let (mut done, mut progress_at) = (0, Instant::now());
         while done < self.count {
@@ -87,31 +89,42 @@ impl Storm<'_> {
     fn take(&mut self, datagram: usize) -> bool {
         let (address, bytes) = self.wire.datagram(datagram);
         let place = address.wrapping_sub(self.first);
-        let Some(device) = self.devices.get_mut(place) else { return false };
+        let Some(device) = self.devices.get_mut(place).and_then(Option::as_mut) else {
+            return false;
+        };
         device.handle_datagram(Mono(0), bytes);
         if !device.has_session() {
             self.send(place);
             return false;
         }
+        self.close(place);
         if self.begun < self.count {
-            self.devices[place] = self.next_device(place);
-            self.send(place);
-        } else {
-            self.devices[place].lose_power();
+            self.begin(place);
         }
         true
     }
 
-    fn next_device(&mut self, place: usize) -> Device {
+    /// Sessions without a Hello are few at a time, so a device that is done says goodbye.
+    fn close(&mut self, place: usize) {
+        if let Some((mut session, _)) = self.devices[place].take().and_then(Device::into_session) {
+            let mut alert = Vec::new();
+            let sealed = session.seal(ContentType::Alert, &CLOSE_NOTIFY, &mut alert);
+            debug_assert!(sealed.is_ok(), "a device's numbers are not limited");
+            self.wire.send(self.first + place, &alert);
+        }
+    }
+
+    fn begin(&mut self, place: usize) {
         self.begun += 1;
         let identity = identity(self.first + place);
         let mut device = Device::new(identity, Arc::clone(&self.setup), self.begun as u64);
         device.power_on(Mono(0));
-        device
+        self.devices[place] = Some(device);
+        self.send(place);
     }
 
     fn send(&mut self, place: usize) {
-        while let Some(output) = self.devices[place].poll_output() {
+        while let Some(output) = self.devices[place].as_mut().and_then(Device::poll_output) {
             if let Output::Datagram(bytes) = output {
                 self.wire.send(self.first + place, &bytes);
             }

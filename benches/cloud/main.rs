@@ -188,20 +188,24 @@ impl Bench {
         let (count, first) = (self.scale.handshakes, self.scale.small);
         let (server, trust) = (&side.server, &side.folder.trust);
         let wire = &mut Wire::new(server.ports.udp()?)?;
-        self.handshake("dtls_handshake_vs_arithmetic", || {
+        self.handshake("dtls_handshake_vs_arithmetic", server, || {
             handshakes::dtls(server, trust, wire, first, count)
         })?;
-        self.handshake("tcp_handshake_vs_arithmetic", || handshakes::tcp(server, trust, count / 2))
+        self.handshake("tcp_handshake_vs_arithmetic", server, || {
+            handshakes::tcp(server, trust, count / 2)
+        })
     }
 
     fn handshake(
         &mut self,
         key: &'static str,
+        server: &Server,
         mut round: impl FnMut() -> Outcome<Round>,
     ) -> Outcome {
         if !self.wants(key) {
             return Ok(());
         }
+        server.wait_for_rest()?;
         let rounds: Vec<Round> =
             (0..self.scale.rounds).map(|_| round()).collect::<Result<_, _>>()?;
         let made_of = format!(

@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::net::{SocketAddr, SocketAddrV4};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use secure::keys::PublicKey;
 use serde_json::Value;
@@ -18,6 +18,9 @@ const BINARY: &str = env!("CARGO_BIN_EXE_cloudchamber");
 const OWNER: &str = "bench@example.org";
 /// Clock ticks of `/proc/PID/stat` in a second: 100 on every Linux that is in use.
 const TICKS_PER_S: f64 = 100.0;
+/// A server is at rest that used less than a fiftieth of this time.
+const REST: Duration = Duration::from_millis(500);
+const REST_MAX: Duration = Duration::from_secs(20);
 
 /// A data folder with server keys and one account.
 pub(crate) struct Folder {
@@ -138,6 +141,21 @@ impl Server {
         let times = fields.split_whitespace().skip(11).take(2);
         let ticks = times.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
         Ok(Duration::from_secs_f64(ticks / TICKS_PER_S))
+    }
+
+    /// Waits until it has nothing to do any more: what was said is folded into the database later.
+    pub(crate) fn wait_for_rest(&self) -> Outcome {
+        let begun = Instant::now();
+        let mut before = self.cpu()?;
+        while begun.elapsed() < REST_MAX {
+            std::thread::sleep(REST);
+            let cpu = self.cpu()?;
+            if cpu - before <= REST / 50 {
+                return Ok(());
+            }
+            before = cpu;
+        }
+        Ok(())
     }
 
     /// Resident memory in bytes.
