@@ -10,6 +10,7 @@ pub mod journal;
 mod accounts;
 mod agreements;
 mod claims;
+mod clients;
 mod devices;
 mod error;
 mod fold;
@@ -17,22 +18,27 @@ mod ledger;
 mod private;
 mod products;
 mod recovery;
+mod second_factors;
 mod settings;
 mod sqlite;
 mod store;
 mod tokens;
+mod webhooks;
 
 pub use accounts::{Account, Accounts};
 pub use agreements::{
     Agreements, ClosedPeriod, Decided, NewNotice, OpenUsage, StoredAgreement, StoredNotice,
 };
 pub use claims::{CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, Claims, Redeemed};
+pub use clients::{Client, Clients};
 pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vitals};
 pub use error::{AppendError, OpenError, StoreError};
 pub use journal::Journal;
 pub use ledger::{AccountHour, DeviceHour, Hour, Ledger, Sum};
 pub use products::{Product, Products};
 pub use recovery::{Missed, Recovery, Registered, Replay, StoredSession};
+pub use second_factors::SecondFactors;
 pub use settings::Settings;
 pub use store::Store;
 pub use tokens::{RefreshToken, Token, TokenHash, Tokens};
+pub use webhooks::{Webhook, WebhookDay, Webhooks};

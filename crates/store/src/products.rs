@@ -1,7 +1,7 @@
 //! Products: fleets of devices that one account owns and pays for.
 
 use async_trait::async_trait;
-use model::{AccountId, ProductId, Timestamp};
+use model::{AccountId, DeviceId, ProductId, Timestamp};
 
 use crate::StoreError;
 
@@ -37,10 +37,12 @@ pub trait Products: Send + Sync {
     async fn get(&self, id: ProductId) -> Result<Option<Product>, StoreError>;
     /// The product of this slug.
     async fn by_slug(&self, slug: &str) -> Result<Option<Product>, StoreError>;
+    /// The devices of a product, by id.
+    async fn devices(&self, id: ProductId) -> Result<Vec<DeviceId>, StoreError>;
     /// The products of an account, by number.
     async fn list(&self, account: AccountId) -> Result<Vec<Product>, StoreError>;
     /// Replaces everything but number and creation; [`StoreError::Taken`] if the slug is another's.
     async fn update(&self, product: &Product) -> Result<(), StoreError>;
-    /// Removes a product; its devices are in none afterwards.
+    /// Removes a product and its webhooks; its devices are in none afterwards.
     async fn delete(&self, id: ProductId) -> Result<(), StoreError>;
 }

@@ -15,8 +15,8 @@ use crate::journal::{Journal, scan, window};
 use crate::private;
 use crate::sqlite::Tables;
 use crate::{
-    Accounts, Agreements, Claims, Devices, Ledger, OpenError, Products, Recovery, Replay, Settings,
-    StoreError, Tokens,
+    Accounts, Agreements, Claims, Clients, Devices, Ledger, OpenError, Products, Recovery, Replay,
+    SecondFactors, Settings, StoreError, Tokens, Webhooks,
 };
 
 /// Replays read from the journal at once; further ones wait.
@@ -101,6 +101,21 @@ impl Store {
 
     /// The claim codes.
     pub fn claims(&self) -> &dyn Claims {
+        &self.tables
+    }
+
+    /// The OAuth clients.
+    pub fn clients(&self) -> &dyn Clients {
+        &self.tables
+    }
+
+    /// The second factors of accounts.
+    pub fn second_factors(&self) -> &dyn SecondFactors {
+        &self.tables
+    }
+
+    /// The webhooks.
+    pub fn webhooks(&self) -> &dyn Webhooks {
         &self.tables
     }
 

@@ -68,6 +68,11 @@ impl Accounts for Tables {
             "DELETE FROM tokens WHERE account = $1",
             "DELETE FROM refresh_tokens WHERE account = $1",
             "DELETE FROM claims WHERE account = $1",
+            "DELETE FROM clients WHERE account = $1",
+            "DELETE FROM second_factors WHERE account = $1",
+            "DELETE FROM webhook_days \
+             WHERE webhook IN (SELECT id FROM webhooks WHERE account = $1)",
+            "DELETE FROM webhooks WHERE account = $1",
             "UPDATE devices SET account = NULL, claimed_at = NULL, name = NULL, name_key = NULL, \
              notes = NULL WHERE account = $1",
             "UPDATE devices SET product = NULL \

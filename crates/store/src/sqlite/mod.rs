@@ -3,6 +3,7 @@
 mod accounts;
 mod agreements;
 mod claims;
+mod clients;
 mod devices;
 mod fold;
 mod ledger;
@@ -10,9 +11,11 @@ mod line;
 mod products;
 mod recovery;
 mod rows;
+mod second_factors;
 mod settings;
 mod tokens;
 mod value;
+mod webhooks;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,7 +24,7 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
 
 use crate::{OpenError, StoreError};
 
@@ -50,6 +53,10 @@ impl Tables {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT);
+        // A new file changes to the write-ahead log on one connection: two at once would find each
+        // other's lock, and that change does not wait.
+        let first = options.connect().await.map_err(failed)?;
+        first.close().await.map_err(failed)?;
         Self::connect(options, CONNECTIONS_MAX, file).await
     }
 

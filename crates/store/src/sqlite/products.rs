@@ -1,7 +1,7 @@
 //! Products in SQLite.
 
 use async_trait::async_trait;
-use model::{AccountId, ProductId};
+use model::{AccountId, DeviceId, ProductId};
 use sqlx::sqlite::SqliteRow;
 
 use super::value::{Columns, folded_case, number};
@@ -46,6 +46,13 @@ impl Products for Tables {
         row.as_ref().map(product).transpose()
     }
 
+    async fn devices(&self, id: ProductId) -> Result<Vec<DeviceId>, StoreError> {
+        let query = sqlx::query("SELECT id FROM devices WHERE product = $1 ORDER BY id");
+        let query = query.bind(i64::from(id.0));
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(|row| Columns(row).device(0)).collect()
+    }
+
     async fn list(&self, account: AccountId) -> Result<Vec<Product>, StoreError> {
         let sql = "SELECT id, account, name, slug, description, platform, location_opt_in, \
                    created_at FROM products WHERE account = $1 ORDER BY id";
@@ -62,8 +69,15 @@ impl Products for Tables {
 
     async fn delete(&self, id: ProductId) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let query = sqlx::query("UPDATE devices SET product = NULL WHERE product = $1");
-        query.bind(i64::from(id.0)).execute(&mut *tx).await.map_err(failed)?;
+        for sql in [
+            "UPDATE devices SET product = NULL WHERE product = $1",
+            "DELETE FROM webhook_days \
+             WHERE webhook IN (SELECT id FROM webhooks WHERE product = $1)",
+            "DELETE FROM webhooks WHERE product = $1",
+        ] {
+            let query = sqlx::query(sql).bind(i64::from(id.0));
+            query.execute(&mut *tx).await.map_err(failed)?;
+        }
         let query = sqlx::query("DELETE FROM products WHERE id = $1").bind(i64::from(id.0));
         found(&query.execute(&mut *tx).await.map_err(failed)?)?;
         tx.commit().await.map_err(failed)
