@@ -47,6 +47,21 @@ impl Fields {
         }
     }
 
+    /// The value as it came.
+    pub(crate) fn value(&self, key: &str) -> Option<&Value> {
+        self.0.get(key)
+    }
+
+    /// All fields.
+    pub(crate) fn all(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    /// A switch: true, `true` and 1 are on, everything else is off.
+    pub(crate) fn flag(&self, key: &str) -> bool {
+        matches!(self.text(key).as_deref(), Some("true" | "1"))
+    }
+
     /// A text that must be there and not empty.
     pub(crate) fn required(&self, key: &str) -> Result<String, ApiError> {
         self.text(key)

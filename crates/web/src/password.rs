@@ -8,6 +8,8 @@ use tokio::sync::Semaphore;
 
 /// Hashes computed at once. Each takes 19 MiB and some 20 ms; more waiting callers queue here.
 const AT_ONCE: usize = 2;
+/// Shortest password that an account may be given, in bytes.
+pub const PASSWORD_BYTES_MIN: usize = 8;
 /// Longest password taken, in bytes, so that nobody makes us hash megabytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 

@@ -4,15 +4,26 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use model::Timestamp;
+use model::{AccountId, Timestamp};
 use node::Handle;
-use store::Store;
+use store::{Account, Store, StoreError};
 
 use crate::limits::{Limits, LimitsConfig};
-use crate::password::Passwords;
+use crate::mfa::{self, Challenges};
+use crate::password::{PASSWORD_BYTES_MAX, Passwords};
 
 /// Renders the metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// Who may create an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Registration {
+    /// The operator alone.
+    #[default]
+    Closed,
+    /// Anybody.
+    Open,
+}
 
 /// Shared by all requests; cheap to clone.
 #[derive(Clone)]
@@ -27,6 +38,10 @@ pub struct State {
     pub render_metrics: RenderMetrics,
     /// How often callers may ask.
     pub(crate) limits: Limits,
+    /// Who may create an account.
+    pub(crate) registration: Registration,
+    /// What waits for a one-time password.
+    pub(crate) challenges: Challenges,
 }
 
 impl State {
@@ -38,7 +53,55 @@ impl State {
         limits: LimitsConfig,
     ) -> Self {
         let limits = Limits::new(limits);
-        Self { store, handle, passwords: Passwords::default(), render_metrics, limits }
+        Self {
+            store,
+            handle,
+            passwords: Passwords::default(),
+            render_metrics,
+            limits,
+            registration: Registration::default(),
+            challenges: Challenges::default(),
+        }
+    }
+
+    /// The same, with another answer to who may create an account.
+    pub fn with_registration(self, registration: Registration) -> Self {
+        Self { registration, ..self }
+    }
+}
+
+impl State {
+    /// The account of this address, if the password is its own. Says no in the same time whether or
+    /// not there is such an account.
+    pub(crate) async fn account_of(
+        &self,
+        email: &str,
+        password: String,
+    ) -> Result<Option<Account>, StoreError> {
+        if password.len() > PASSWORD_BYTES_MAX {
+            return Ok(None);
+        }
+        let account = self.store.accounts().by_email(email).await?;
+        let stored = account.as_ref().map(|account| account.password_hash.clone());
+        let is_right = self.passwords.verify(password, stored).await;
+        if !is_right {
+            tracing::info!("a sign-in was refused");
+        }
+        Ok(account.filter(|_| is_right))
+    }
+
+    /// Whether this one-time password is right and was not used before.
+    pub(crate) async fn takes_one_time_password(
+        &self,
+        account: AccountId,
+        password: &str,
+    ) -> Result<bool, StoreError> {
+        let factors = self.store.second_factors();
+        let Some(secret) = factors.secret(account).await? else { return Ok(false) };
+        match mfa::step_of(&secret, password, utc_now()) {
+            Some(step) => factors.use_step(account, step).await,
+            None => Ok(false),
+        }
     }
 }
 

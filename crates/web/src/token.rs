@@ -82,7 +82,8 @@ fn later(from: Timestamp, seconds: u64) -> Timestamp {
     from.after(std::time::Duration::from_secs(seconds.min(u64::from(u32::MAX))))
 }
 
-fn random_token() -> String {
+/// 40 hex digits that nobody can guess.
+pub(crate) fn random_token() -> String {
     let mut bytes = [0; 20];
     rand::rng().fill_bytes(&mut bytes);
     hex::encode(bytes)

@@ -1,14 +1,18 @@
 //! The routes, one file for each resource.
 
+mod agreements;
 mod calls;
 mod claims;
+mod clients;
 mod devices;
 mod events;
+mod mfa;
 mod oauth;
 mod provisioning;
 mod server;
 mod tokens;
 mod user;
+mod users;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -46,8 +50,16 @@ fn sign_in() -> Router<State> {
         .route("/v1/access_tokens", get(tokens::list).delete(tokens::delete_all))
         .route("/v1/access_tokens/current", get(tokens::current).delete(tokens::delete_current))
         .route("/v1/access_tokens/{token}", axum::routing::delete(tokens::delete))
-        .route("/v1/user", get(user::show))
+        .route("/v1/clients", get(clients::list).post(clients::create))
+        .route("/v1/clients/{client}", put(clients::change).delete(clients::delete))
+        .route("/v1/users", post(users::create))
+        .route("/v1/user", get(user::show).put(users::change).delete(users::delete))
+        .route("/v1/user/password-reset", post(users::ask_for_reset).put(users::reset))
+        .route("/v1/user/mfa-enable", get(mfa::begin).post(mfa::confirm))
+        .route("/v1/user/mfa-disable", put(mfa::disable))
         .route("/v1/user/identify", get(user::identify))
+        .route("/v1/user/service_agreements", get(agreements::list))
+        .route("/v1/user/service_agreements/{id}/notifications", get(agreements::notifications))
 }
 
 fn devices_and_calls() -> Router<State> {

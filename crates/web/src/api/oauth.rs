@@ -10,7 +10,7 @@ use store::TokenHash;
 
 use crate::caller::Anonymous;
 use crate::error::ApiError;
-use crate::password::PASSWORD_BYTES_MAX;
+use crate::mfa::Purpose;
 use crate::state::{State, utc_now};
 use crate::token::{LIFE_S_DEFAULT, TokenLife, TokenRequest, issue};
 
@@ -22,9 +22,12 @@ pub(crate) async fn token(
     Shared(state): Shared<State>,
     request: Anonymous,
 ) -> Result<Response, ApiError> {
+    check_client(&state, &request).await?;
     let granted = match request.fields.text("grant_type").as_deref() {
+        Some("client_credentials") => by_client(&state, &request).await?,
         Some("password") => by_password(&state, &request).await?,
         Some("refresh_token") => by_refresh(&state, &request).await?,
+        Some("urn:custom:mfa-otp") => by_one_time_password(&state, &request).await?,
         Some(other) => {
             let text = format!("grant_type {other} is not offered by this server");
             return Err(ApiError::oauth(StatusCode::BAD_REQUEST, "unsupported_grant_type", &text));
@@ -40,17 +43,55 @@ pub(crate) async fn token(
 async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
     let username = request.fields.text("username").unwrap_or_default();
     let password = request.fields.text("password").unwrap_or_default();
-    if password.len() > PASSWORD_BYTES_MAX {
+    let account = state.account_of(&username, password).await?.ok_or_else(invalid_grant)?;
+    let granted =
+        TokenRequest { account: account.id, client: client(request), life: life(request)? };
+    if state.store.second_factors().secret(account.id).await?.is_none() {
+        return Ok(granted);
+    }
+    let token = state.challenges.begin(account.id, Purpose::SignIn(granted), utc_now());
+    let text = "A one-time password is required: ask again with it and with mfa_token";
+    let body = json!({"error": "mfa_required", "error_description": text, "mfa_token": token});
+    Err(ApiError::with_body(StatusCode::FORBIDDEN, body))
+}
+
+/// The second step of a sign-in with a second factor.
+async fn by_one_time_password(
+    state: &State,
+    request: &Anonymous,
+) -> Result<TokenRequest, ApiError> {
+    let token = request.fields.text("mfa_token").unwrap_or_default();
+    let otp = request.fields.text("otp").unwrap_or_default();
+    let waiting = state.challenges.attempt(&token, utc_now());
+    let Some((account, Purpose::SignIn(granted))) = waiting else { return Err(invalid_grant()) };
+    if !state.takes_one_time_password(account, &otp).await? {
         return Err(invalid_grant());
     }
-    let account = state.store.accounts().by_email(&username).await?;
-    let stored = account.as_ref().map(|account| account.password_hash.clone());
-    let right = state.passwords.verify(password, stored).await;
-    let Some(account) = account.filter(|_| right) else {
-        tracing::info!("a sign-in was refused");
-        return Err(invalid_grant());
-    };
-    Ok(TokenRequest { account: account.id, client: client(request), life: life(request)? })
+    state.challenges.end(&token);
+    Ok(granted)
+}
+
+/// A registered client acts for the account that registered it.
+async fn by_client(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
+    if request.fields.text("scope").is_some_and(|scope| scope.starts_with("customer=")) {
+        let text = "Customers of products are not offered by this server";
+        return Err(ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_scope", text));
+    }
+    let client = state.store.clients().get(&client(request)).await?.ok_or_else(invalid_client)?;
+    Ok(TokenRequest { account: client.account, client: client.id, life: life(request)? })
+}
+
+/// A client that is registered must prove itself; of others any name is taken.
+async fn check_client(state: &State, request: &Anonymous) -> Result<(), ApiError> {
+    let Some(client) = state.store.clients().get(&client(request)).await? else { return Ok(()) };
+    let secret = request.basic().map(|(_, secret)| secret);
+    let secret = secret.or_else(|| request.fields.text("client_secret")).unwrap_or_default();
+    if client.secret == TokenHash::of(&secret) { Ok(()) } else { Err(invalid_client()) }
+}
+
+fn invalid_client() -> ApiError {
+    let text = "Client credentials are invalid";
+    ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_client", text)
 }
 
 async fn by_refresh(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
+use model::AccountId;
 use serde_json::{Value, json};
 use store::TokenHash;
 
@@ -31,9 +32,13 @@ pub(crate) async fn delete_current(
 /// Tokens are known by their hash alone: only their first characters can be shown.
 pub(crate) async fn list(
     Shared(state): Shared<State>,
-    caller: Caller,
+    request: Anonymous,
 ) -> Result<Json<Value>, ApiError> {
-    let tokens = state.store.tokens().list(caller.actor.account).await?;
+    let account = match request.basic() {
+        Some((email, password)) => by_password(&state, &request, &email, password).await?,
+        None => request.identify(&state).await?.account,
+    };
+    let tokens = state.store.tokens().list(account).await?;
     let shown = tokens.iter().map(|token| {
         json!({
             "token": format!("{}…", token.prefix),
@@ -52,14 +57,41 @@ pub(crate) async fn delete_all(
     Ok(Json(json!({"ok": true})))
 }
 
+/// The account behind HTTP Basic; with a second factor the query's `otp` has its password. An
+/// unknown user gets the answer of a wrong password.
+async fn by_password(
+    state: &State,
+    request: &Anonymous,
+    email: &str,
+    password: String,
+) -> Result<AccountId, ApiError> {
+    let wrong = || ApiError::errors(StatusCode::UNAUTHORIZED, "Bad password");
+    let account = state.account_of(email, password).await?.ok_or_else(wrong)?;
+    if state.store.second_factors().secret(account.id).await?.is_none() {
+        return Ok(account.id);
+    }
+    let otp = request.query.text("otp").unwrap_or_default();
+    if !state.takes_one_time_password(account.id, &otp).await? {
+        let text = "A one-time password is required in otp";
+        return Err(ApiError::oauth(StatusCode::FORBIDDEN, "mfa_required", text));
+    }
+    Ok(account.id)
+}
+
 /// The token in the path is the proof: clients send no other. A credential that is there must be valid.
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
     Path(token): Path<String>,
     request: Anonymous,
 ) -> Result<Json<Value>, ApiError> {
-    if request.has_authorization() && request.basic().is_none() {
-        request.identify(&state).await?;
+    match request.basic() {
+        Some((email, password)) => {
+            by_password(&state, &request, &email, password).await?;
+        }
+        None if request.has_authorization() => {
+            request.identify(&state).await?;
+        }
+        None => {}
     }
     if !state.store.tokens().delete(TokenHash::of(&token)).await? {
         return Err(ApiError::new(StatusCode::NOT_FOUND, "No such token"));

@@ -15,6 +15,7 @@ pub(crate) async fn show(
 ) -> Result<Json<Value>, ApiError> {
     let account = account(&state, &caller.actor).await?;
     let devices = state.store.devices().list(account.id).await?;
+    let mfa = state.store.second_factors().secret(account.id).await?.is_some();
     let cellular = devices.iter().filter(|device| is_cellular(device.platform)).count();
     let info: Value = account
         .info
@@ -24,7 +25,7 @@ pub(crate) async fn show(
     Ok(Json(json!({
         "username": account.email,
         "account_info": info,
-        "mfa": {"enabled": false},
+        "mfa": {"enabled": mfa},
         "memberships": [],
         "wifi_device_count": devices.len() - cellular,
         "cellular_device_count": cellular,
@@ -45,7 +46,8 @@ pub(crate) async fn identify(
     Ok(Json(json!({"id": id, "email": account.email})))
 }
 
-async fn account(state: &State, actor: &Actor) -> Result<Account, ApiError> {
+/// The caller's account.
+pub(crate) async fn account(state: &State, actor: &Actor) -> Result<Account, ApiError> {
     let found = state.store.accounts().by_id(actor.account).await?;
     found.ok_or_else(ApiError::invalid_token)
 }

@@ -158,7 +158,8 @@ impl Class {
             || path.starts_with("/v1/access_tokens/")
             || path == "/v1/users"
             || path.starts_with("/v1/user/password-reset")
-            || (path == "/v1/user" && method == Method::DELETE);
+            || path.starts_with("/v1/user/mfa-")
+            || (path == "/v1/user" && matches!(*method, Method::DELETE | Method::PUT));
         match path {
             "/oauth/token" if method == Method::POST => Self::Tokens,
             _ if is_stream && method == Method::GET => Self::Streams,

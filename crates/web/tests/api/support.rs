@@ -11,7 +11,7 @@ use http_body_util::BodyExt;
 use model::{AccountId, DeviceId, Timestamp};
 use node::{Handle, Node, NodeConfig};
 use secure::keys::ServerKeys;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sim::identity::Identity;
 use store::{DeviceKey, NewDevice, Store};
 use tower::ServiceExt;
@@ -65,6 +65,11 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with(|state| state).await
+    }
+
+    /// A server with other settings.
+    pub(crate) async fn with(change: impl FnOnce(State) -> State) -> Self {
         let store = Arc::new(Store::in_memory().await.expect("memory"));
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let config = NodeConfig { udp: any, tcp: any, shards: 1, ..NodeConfig::default() };
@@ -76,7 +81,7 @@ impl World {
         let owner = create(OWNER).await.expect("created").id;
         let stranger = create(STRANGER).await.expect("created").id;
         let state = State::new(Arc::clone(&store), handle.clone(), Arc::new(String::new), limits());
-        let router = web::router(state);
+        let router = web::router(change(state));
         let device = DeviceId([0; 12]);
         let mut world =
             Self { store, handle, owner, stranger, device, router, node, registered: 0 };
@@ -102,6 +107,12 @@ impl World {
         self.store.devices().insert(&device, Timestamp(1)).await.expect("inserted");
         self.handle.device_changed(identity.id).await.expect("told");
         identity.id
+    }
+
+    /// What `POST /oauth/token` answers.
+    pub(crate) async fn sign_in(&self, email: &str, password: &str) -> Answer {
+        let body = json!({"grant_type": "password", "username": email, "password": password});
+        self.ask("POST", "/oauth/token", "", body).await
     }
 
     /// A new token of an account.

@@ -1,0 +1,180 @@
+//! `POST /v1/users` and what people change about their own account.
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+use store::{Account, StoreError};
+
+use crate::api::user::account;
+use crate::caller::{Anonymous, Caller};
+use crate::error::ApiError;
+use crate::password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
+use crate::state::{Registration, State, utc_now};
+
+/// Longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3, less the brackets).
+const EMAIL_BYTES_MAX: usize = 254;
+/// Longest `account_info`, in bytes of JSON.
+const INFO_BYTES_MAX: usize = 16 * 1024;
+
+pub(crate) async fn create(
+    Shared(state): Shared<State>,
+    request: Anonymous,
+) -> Result<Json<Value>, ApiError> {
+    if state.registration == Registration::Closed {
+        let text = "This server takes no registrations: ask its operator for an account";
+        return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
+    }
+    let email = request.fields.text("username").unwrap_or_default();
+    check_email(&email)?;
+    let info = info_of(request.fields.value("account_info"))?;
+    let hash = new_hash(&state, request.fields.text("password")).await?;
+    let created = state.store.accounts().create(email.trim(), &hash, utc_now()).await;
+    let account = created.map_err(taken)?;
+    if let Some(info) = info {
+        state.store.accounts().set_info(account.id, Some(&info)).await?;
+    }
+    Ok(Json(json!({"ok": true})))
+}
+
+/// `account_info`, or with `current_password` a new `username` or `password`.
+pub(crate) async fn change(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let account = account(&state, &caller.actor).await?;
+    let fields = &caller.fields;
+    if !["account_info", "password", "username"].iter().any(|key| fields.has(key)) {
+        return Err(bad("Nothing to change: send account_info, username or password"));
+    }
+    let info = info_of(fields.value("account_info"))?;
+    if fields.has("username") || fields.has("password") {
+        check_password(&state, &account, fields.text("current_password")).await?;
+    }
+    if let Some(email) = fields.text("username") {
+        check_email(&email)?;
+        state.store.accounts().set_email(account.id, email.trim()).await.map_err(taken)?;
+    }
+    if fields.has("password") {
+        let hash = new_hash(&state, fields.text("password")).await?;
+        state.store.accounts().set_password(account.id, &hash).await?;
+    }
+    if let Some(info) = info {
+        state.store.accounts().set_info(account.id, Some(&info)).await?;
+    }
+    if fields.flag("invalidate_tokens") {
+        state.store.tokens().delete_all(account.id, None).await?;
+    }
+    Ok(Json(json!({"ok": true})))
+}
+
+/// Its devices have no owner afterwards, those of its products no product.
+pub(crate) async fn delete(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let account = account(&state, &caller.actor).await?;
+    check_password(&state, &account, caller.fields.text("password")).await?;
+    let mut devices: Vec<_> =
+        state.store.devices().list(account.id).await?.iter().map(|device| device.id).collect();
+    for product in state.store.products().list(account.id).await? {
+        devices.extend(state.store.products().devices(product.id).await?);
+    }
+    state.store.accounts().delete(account.id).await?;
+    for device in devices {
+        state.handle.device_changed(device).await?;
+    }
+    Ok(Json(json!({"ok": true})))
+}
+
+/// Says the same whether or not there is such an account. This server sends no mail; its operator
+/// sets a new password from the command line.
+pub(crate) async fn ask_for_reset(_request: Anonymous) -> Json<Value> {
+    tracing::info!("somebody asked for a password reset");
+    Json(json!({"ok": true}))
+}
+
+/// No reset is ever under way, so that no token of one is valid.
+pub(crate) async fn reset(_request: Anonymous) -> ApiError {
+    ApiError::errors(StatusCode::BAD_REQUEST, "The reset is unknown or has expired")
+}
+
+/// The password that must come with what cannot be undone.
+pub(crate) async fn check_password(
+    state: &State,
+    account: &Account,
+    password: Option<String>,
+) -> Result<(), ApiError> {
+    let password = password.unwrap_or_default();
+    let stored = Some(account.password_hash.clone());
+    let is_short = password.len() <= PASSWORD_BYTES_MAX;
+    if is_short && state.passwords.verify(password, stored).await {
+        return Ok(());
+    }
+    Err(ApiError::errors(StatusCode::FORBIDDEN, "The current password is wrong"))
+}
+
+async fn new_hash(state: &State, password: Option<String>) -> Result<String, ApiError> {
+    let password = password.unwrap_or_default();
+    if !(PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX).contains(&password.len()) {
+        let text = format!("password must have {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes");
+        return Err(bad(&text));
+    }
+    state.passwords.hash(password).await.ok_or_else(|| ApiError::from(model::Refusal::Unavailable))
+}
+
+fn check_email(email: &str) -> Result<(), ApiError> {
+    let email = email.trim();
+    let parts = email.split_once('@').filter(|(name, host)| {
+        !name.is_empty() && host.contains('.') && !host.starts_with('.') && !host.ends_with('.')
+    });
+    let is_plain = !email.chars().any(|c| c.is_control() || c.is_whitespace());
+    if parts.is_some_and(|(_, host)| !host.contains('@'))
+        && is_plain
+        && email.len() <= EMAIL_BYTES_MAX
+    {
+        return Ok(());
+    }
+    Err(bad("username must be an email address"))
+}
+
+/// The caller's own data as JSON text; objects come as such, or as text in forms.
+fn info_of(value: Option<&Value>) -> Result<Option<String>, ApiError> {
+    let Some(value) = value.filter(|value| !value.is_null()) else { return Ok(None) };
+    let parsed = match value {
+        Value::String(text) => serde_json::from_str(text).unwrap_or(Value::Null),
+        other => other.clone(),
+    };
+    let text = parsed.to_string();
+    if !parsed.is_object() || text.len() > INFO_BYTES_MAX {
+        return Err(bad("account_info must be an object of at most 16 KB"));
+    }
+    Ok(Some(text))
+}
+
+fn taken(why: StoreError) -> ApiError {
+    match why {
+        StoreError::Taken => bad("username is already in use"),
+        other => other.into(),
+    }
+}
+
+fn bad(text: &str) -> ApiError {
+    ApiError::errors(StatusCode::BAD_REQUEST, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_username_is_an_email_address() {
+        for email in ["a@example.org", " a.b+c@example.org ", "ä@exämple.org"] {
+            assert!(check_email(email).is_ok(), "{email}");
+        }
+        for text in ["", "a", "a@b", "@example.org", "a b@example.org", "a@b@example.org", "a@.org"]
+        {
+            assert!(check_email(text).is_err(), "{text}");
+        }
+    }
+}
