@@ -122,7 +122,8 @@ impl Log {
         let mut state = self.state();
         let oldest = *state.segments.front()?;
         let newer_bytes: u64 = state.segments.iter().skip(1).map(|segment| segment.end).sum();
-        let age = Duration::from_millis(u64::try_from(now.0 - oldest.at.0).unwrap_or(0));
+        // The clock may have been set back since: what lies in the future is old, too.
+        let age = Duration::from_millis(now.0.abs_diff(oldest.at.0));
         let unseen = age > REPLAY_WINDOW || newer_bytes >= REPLAY_WINDOW_BYTES;
         let unneeded = oldest.next <= folded && age > DUPLICATES_KEPT && unseen;
         if !unneeded || state.segments.len() < 2 {

@@ -432,6 +432,17 @@ fn segments_go_when_folded_old_and_out_of_the_window() {
 }
 
 #[test]
+fn segments_of_a_time_when_the_clock_was_ahead_are_removed_too() {
+    let disk = Arc::new(Memory::default());
+    let log = open(&disk).expect("empty");
+    for ahead_ms in [86_400_000, 0] {
+        writer(&log).append(Timestamp(NOW.0 + ahead_ms), &[publish("a")]).expect("ok");
+    }
+    log.prune(3, NOW);
+    assert_eq!(disk.list().expect("memory"), [2]);
+}
+
+#[test]
 fn a_replay_tells_what_is_missing() {
     let disk = Arc::new(Memory::default());
     let log = open(&disk).expect("empty");
