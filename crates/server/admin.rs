@@ -1,6 +1,8 @@
 //! What operators do to accounts and devices, on a live server (through a Unix socket in the data
 //! folder) and on a stopped one (straight on the store) alike.
 
+mod billing;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,6 +14,8 @@ use store::{DeviceKey, NewDevice, Store, StoreError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use web::{TokenLife, TokenRequest};
+
+pub use billing::{DeviceUsageLine, PlanOrder, Share, UsageLine};
 
 /// Name of the socket in the data folder.
 const SOCKET: &str = "admin.sock";
@@ -48,6 +52,22 @@ pub enum Request {
     ListDevices {
         /// Only those of this account.
         owner: Option<String>,
+    },
+    /// Give an account a plan.
+    SetPlan(PlanOrder),
+    /// What accounts used in their open billing periods.
+    Usage {
+        /// Only this account.
+        owner: Option<String>,
+    },
+    /// What the devices of an account used, by day.
+    DeviceUsage {
+        /// Whose.
+        owner: String,
+        /// First day, `YYYY-MM-DD`.
+        from: String,
+        /// Last day.
+        to: String,
     },
 }
 
@@ -92,6 +112,10 @@ pub enum Reply {
     },
     /// Devices.
     Devices(Vec<DeviceLine>),
+    /// How accounts stand.
+    Usages(Vec<UsageLine>),
+    /// What devices used, by day.
+    DeviceUsages(Vec<DeviceUsageLine>),
     /// It was refused, with what to do.
     Refused(String),
 }
@@ -210,6 +234,11 @@ impl Desk {
             }
             Request::AddDevices { owner, devices } => self.add_devices(&owner, &devices).await,
             Request::ListDevices { owner } => self.list_devices(owner.as_deref()).await,
+            Request::SetPlan(order) => self.set_plan(&order).await,
+            Request::Usage { owner } => self.usage(owner.as_deref()).await,
+            Request::DeviceUsage { owner, from, to } => {
+                self.device_usage(&owner, &from, &to).await
+            }
         };
         done.unwrap_or_else(Reply::Refused)
     }
@@ -251,6 +280,8 @@ impl Desk {
         let devices: Vec<NewDevice> =
             specs.iter().map(|spec| spec.parse(account)).collect::<Result<_, _>>()?;
         let shared_keys = self.shared_keys(&devices).await?;
+        let billing = self.billing().await?;
+        let _permit = self.import_permit(&billing, account, &devices).await?;
         let imported = self.store.devices().import(&devices, utc_now()).await;
         let imported = imported.map_err(|why| why.to_string())?;
         if let Some(handle) = &self.handle {

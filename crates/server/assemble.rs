@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metering::{Catalogue, Rules};
+use metering::Catalogues;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use node::{Handle, Node};
 use store::Store;
@@ -13,7 +13,8 @@ use tokio::net::TcpListener;
 
 use crate::admin::AdminSocket;
 use crate::config::Config;
-use crate::server_keys;
+use crate::mail::Mailer;
+use crate::{plans, server_keys};
 
 /// How often expired samples of the metrics are dropped.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ pub struct Server {
     handle: Handle,
     http: web::HttpServer,
     admin: AdminSocket,
+    mailer: Mailer,
     store: Arc<Store>,
     data: PathBuf,
 }
@@ -49,7 +51,8 @@ impl Server {
         let store = Arc::new(store);
         let keys = server_keys::load_or_create(&data).map_err(|why| why.to_string())?;
         let listener = listen(config.http.listen).await?;
-        let node = Node::start(node_config(config), Arc::clone(&store), keys);
+        let catalogues = plans::read(config.metering.plans_file())?;
+        let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
         let limits = config.limits.to_web().map_err(|why| why.to_string())?;
         let metrics = start_metrics();
@@ -58,7 +61,8 @@ impl Server {
         let http = web::serve(listener, state).map_err(|why| format!("HTTP: {why}"))?;
         let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
             .map_err(|why| format!("{}: {why}", data.display()))?;
-        Ok(Self { node, handle, http, admin, store, data })
+        let mailer = Mailer::start(&config.mail, &data, Arc::clone(&store)).await?;
+        Ok(Self { node, handle, http, admin, mailer, store, data })
     }
 
     /// Where it listens.
@@ -88,6 +92,7 @@ impl Server {
     /// Stops in order: no new requests, devices' messages made durable, the folder free.
     pub async fn stop(self) {
         drop(self.admin);
+        drop(self.mailer);
         self.node.stop().await;
         self.http.stop().await;
         if let Err(why) = self.store.close().await {
@@ -102,7 +107,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
     })
 }
 
-fn node_config(config: &Config) -> node::NodeConfig {
+fn node_config(config: &Config, catalogues: Catalogues) -> node::NodeConfig {
     let defaults = node::NodeConfig::default();
     let or_default = |value: usize, default: usize| if value == 0 { default } else { value };
     node::NodeConfig {
@@ -117,7 +122,8 @@ fn node_config(config: &Config) -> node::NodeConfig {
         trust_on_first_use: config.provisioning.trust_on_first_use,
         publish_burst: config.publish.burst,
         publish_refill_ms: config.publish.refill_ms,
-        rules: Rules::of(Catalogue::by_name(&config.metering.catalogue).unwrap_or_default()),
+        catalogue: config.metering.catalogue.clone(),
+        catalogues,
         ..defaults
     }
 }

@@ -30,6 +30,8 @@ pub struct Config {
     pub publish: PublishConfig,
     /// What counts.
     pub metering: MeteringConfig,
+    /// Notices by e-mail.
+    pub mail: MailConfig,
     /// How often the HTTP API may be asked.
     pub limits: LimitsConfig,
     /// Logging.
@@ -110,8 +112,27 @@ pub struct PublishConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MeteringConfig {
-    /// Name of the rule catalogue.
+    /// Name of the plan catalogue of accounts that agreed to none.
     pub catalogue: String,
+    /// File of the operator's catalogues; empty: none.
+    pub plans: PathBuf,
+}
+
+impl MeteringConfig {
+    /// The operator's file, if there is one.
+    pub fn plans_file(&self) -> Option<&Path> {
+        (!self.plans.as_os_str().is_empty()).then_some(self.plans.as_path())
+    }
+}
+
+/// `[mail]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MailConfig {
+    /// Sender.
+    pub from: String,
+    /// URL of an SMTP server; empty: mails are written to files.
+    pub smtp: String,
 }
 
 /// `[limits]`
@@ -238,12 +259,8 @@ impl Config {
                 ),
             });
         }
-        if metering::Catalogue::by_name(&self.metering.catalogue).is_none() {
-            return Err(ConfigError::Refused {
-                key: "metering.catalogue",
-                why: format!("{:?} is none of 2021, 2022, 2025", self.metering.catalogue),
-            });
-        }
+        self.check_plans()?;
+        crate::mail::check(&self.mail)?;
         if self.publish.refill_ms > 0 && self.publish.burst == 0 {
             return Err(ConfigError::Refused {
                 key: "publish.burst",
@@ -252,6 +269,15 @@ impl Config {
         }
         self.limits.to_web()?;
         Ok(self)
+    }
+
+    fn check_plans(&self) -> Result<(), ConfigError> {
+        let refused = |key, why: String| ConfigError::Refused { key, why };
+        let catalogues = crate::plans::read(self.metering.plans_file())
+            .map_err(|why| refused("metering.plans", why))?;
+        let known = catalogues.get(&self.metering.catalogue);
+        known.map_err(|why| refused("metering.catalogue", why.to_string()))?;
+        Ok(())
     }
 }
 

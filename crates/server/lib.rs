@@ -8,5 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod demo;
 pub mod logging;
+pub mod mail;
 pub mod output;
+pub mod plans;
 pub mod server_keys;

@@ -72,6 +72,13 @@ struct Figures {
     growth: Allowances,
 }
 
+impl Default for Catalogues {
+    /// Those that ship.
+    fn default() -> Self {
+        Self::shipped().unwrap_or(Self { by_name: BTreeMap::new() })
+    }
+}
+
 impl Catalogues {
     /// Those that ship: `2021`, `2022` and `2025`.
     ///

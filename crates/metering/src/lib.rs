@@ -26,7 +26,7 @@ pub use catalogue::{CatalogueError, Catalogues, PlanCatalogue};
 pub use keeper::{Decision, GRACE, Keeper, KeeperState};
 pub use kind::{bytes_of_message, kind_of_delivery, kind_of_message, kind_of_publish};
 pub use notice::{Consequence, Matter, Notice, Pausing};
-pub use period::{Anchor, AnchorError, Cycle, Period};
+pub use period::{Anchor, AnchorError, Cycle, Period, parse_day};
 pub use plan::{Agreement, Plan, PlanError, Terms};
 pub use rules::{Catalogue, Payer, Rules};
 pub use tally::{HourUtc, Sum, Tally, TallyKey};

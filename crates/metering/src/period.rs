@@ -109,6 +109,22 @@ impl Period {
     }
 }
 
+/// Midnight UTC at the beginning of a day written as `YYYY-MM-DD`; absent if there is no such day.
+pub fn parse_day(text: &str) -> Option<Timestamp> {
+    let mut parts = text.splitn(3, '-');
+    let mut next = |digits: usize| {
+        let part = parts.next()?;
+        let good = part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+        good.then(|| part.parse::<i64>().ok()).flatten()
+    };
+    let (year, month, day) = (next(4)?, next(2)?, next(2)?);
+    if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
+        return None;
+    }
+    let at = Timestamp((days_from_civil(year, month) + day - 1) * DAY_MS);
+    at.to_string().starts_with(text).then_some(at)
+}
+
 /// The beginning of a period in a month, counted from January of year 0.
 fn month_start(month: i64, day: u8) -> Timestamp {
     let (year, month_of_year) = (month.div_euclid(12), month.rem_euclid(12) + 1);
@@ -208,6 +224,24 @@ mod tests {
                     period = next;
                 }
             }
+        }
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_written() {
+        assert_eq!(parse_day("1970-01-02"), Some(Timestamp(DAY_MS)));
+        assert_eq!(parse_day("2028-02-29"), Some(at("2028-02-29")));
+        for text in [
+            "2027-02-29",
+            "2027-13-01",
+            "2027-00-10",
+            "2027-1-1",
+            "27-01-01",
+            "",
+            "2027-01-01T",
+            "-027-01-01",
+        ] {
+            assert_eq!(parse_day(text), None, "{text}");
         }
     }
 

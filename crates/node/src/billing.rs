@@ -3,18 +3,20 @@
 
 mod book;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metering::{
     Agreement, Anchor, CatalogueError, Catalogues, Keeper, Pausing, Period, Plan, Rules, Usage,
 };
 use model::{AccountId, Timestamp};
+use router::{Input, Pause};
 use store::{Store, StoreError};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 use tracing::warn;
 
-use crate::{Handle, clock};
+use crate::clock;
+use crate::mail::{Mailbox, Notice};
 use book::Book;
 
 /// How often the sums are looked at, if that takes little time.
@@ -32,7 +34,10 @@ pub struct Billing {
     default_catalogue: String,
     /// Its writer decides alone; nothing of the packet path waits for it.
     book: Mutex<Book>,
-    handle: OnceLock<Handle>,
+    /// One device is claimed or imported at a time, so that none slips past a limit.
+    gate: Mutex<()>,
+    /// Who is told.
+    shards: Vec<Mailbox>,
 }
 
 /// What an account agrees to; what is absent stays as it is.
@@ -77,6 +82,18 @@ pub enum BillingError {
     /// The store fails.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// More devices than the plan allows.
+    #[error(
+        "the plan of this account allows {max} devices and it has {held}: {more} more cannot be added. Another plan takes more"
+    )]
+    TooManyDevices {
+        /// What the plan allows.
+        max: u64,
+        /// How many there are.
+        held: u64,
+        /// How many were to be added.
+        more: u64,
+    },
 }
 
 impl Billing {
@@ -96,8 +113,8 @@ impl Billing {
             book.restore(&stored, &catalogues)?;
         }
         let default_catalogue = default_catalogue.to_owned();
-        let (book, handle) = (Mutex::new(book), OnceLock::new());
-        Ok(Self { store, catalogues, default_catalogue, book, handle })
+        let (book, gate) = (Mutex::new(book), Mutex::default());
+        Ok(Self { store, catalogues, default_catalogue, book, gate, shards: Vec::new() })
     }
 
     /// The catalogues of this server.
@@ -110,19 +127,20 @@ impl Billing {
         self.catalogues.get(&self.default_catalogue).map(|of| of.rules).unwrap_or_default()
     }
 
-    /// What is paused now.
-    pub async fn pauses(&self) -> Vec<(AccountId, Pausing)> {
-        self.book.lock().await.pauses()
-    }
-
-    /// The rules of accounts that have others than the default ones.
-    pub async fn rules(&self) -> Vec<(AccountId, Rules)> {
-        self.book.lock().await.rules(self.default_rules())
-    }
-
     /// Tells decisions to these shards from now on.
-    pub fn attach(&self, handle: Handle) {
-        let _ = self.handle.set(handle);
+    pub(crate) fn told_to(self, shards: Vec<Mailbox>) -> Self {
+        Self { shards, ..self }
+    }
+
+    /// Tells the shards everything that is in force.
+    pub(crate) async fn tell_all(&self) {
+        let book = self.book.lock().await;
+        for (account, pause) in book.pauses() {
+            self.tell_pause(account, Some(pause));
+        }
+        for (account, rules) in book.rules(self.default_rules()) {
+            self.tell(|| Input::AccountRules { account, rules: Some(rules) });
+        }
     }
 
     /// Looks at all accounts once a second, or less often when a look takes long. Never returns.
@@ -195,18 +213,25 @@ impl Billing {
         self.standing_in(&mut book, account, now).await
     }
 
-    /// How many more devices an account may have; absent: any number.
+    /// Leave to add so many devices to an account: hold it until they are stored.
     ///
     /// # Errors
-    /// No such account, or the store fails.
-    pub async fn device_room(
+    /// Its plan does not allow so many; no such account; or the store fails.
+    pub async fn devices_permit(
         &self,
         account: AccountId,
+        more: u64,
         now: Timestamp,
-    ) -> Result<Option<DeviceRoom>, BillingError> {
+    ) -> Result<DevicesPermit<'_>, BillingError> {
+        let gate = self.gate.lock().await;
         let standing = self.standing(account, now).await?;
-        let Some(max) = standing.keeper.terms().devices_max() else { return Ok(None) };
-        Ok(Some(DeviceRoom { max, left: max.saturating_sub(standing.usage.devices) }))
+        let held = standing.usage.devices;
+        match standing.keeper.terms().devices_max() {
+            Some(max) if held.saturating_add(more) > max => {
+                Err(BillingError::TooManyDevices { max, held, more })
+            }
+            Some(_) | None => Ok(DevicesPermit { _gate: gate }),
+        }
     }
 
     async fn standing_in(
@@ -303,16 +328,26 @@ impl Billing {
         self.store.agreements().decide(&book::decided(account, &keeper, &decisions)).await?;
         let rules = keeper.terms().catalogue.rules;
         let told = book.keeper(account).map(|before| before.terms().catalogue.rules);
-        if let Some(handle) = self.handle.get() {
-            for pause in book::pauses(&decisions) {
-                handle.account_paused(account, pause);
-            }
-            if told.unwrap_or_else(|| self.default_rules()) != rules {
-                handle.account_rules(account, Some(rules));
-            }
+        for pause in book::pauses(&decisions) {
+            self.tell_pause(account, pause);
+        }
+        if told.unwrap_or_else(|| self.default_rules()) != rules {
+            self.tell(|| Input::AccountRules { account, rules: Some(rules) });
         }
         book.put(account, keeper);
         Ok(())
+    }
+
+    fn tell_pause(&self, account: AccountId, pause: Option<Pausing>) {
+        let pause = pause.map(|pause| Pause {
+            cellular_only: pause.is_cellular_only(),
+            why: pause.why().into(),
+        });
+        self.tell(|| Input::AccountPaused { account, pause: pause.clone() });
+    }
+
+    fn tell(&self, input: impl Fn() -> Input) {
+        self.shards.iter().for_each(|shard| shard.notify(Notice::Input(input())));
     }
 
     async fn usage(&self, account: AccountId, period: Period) -> Result<Usage, BillingError> {
@@ -323,23 +358,10 @@ impl Billing {
     }
 }
 
-/// Room for devices on a plan that limits them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeviceRoom {
-    /// How many the plan allows.
-    pub max: u64,
-    /// How many of them are free.
-    pub left: u64,
-}
-
-impl DeviceRoom {
-    /// What one is told whose devices do not fit.
-    pub fn refusal(&self) -> String {
-        format!(
-            "The plan of this account allows {} devices and {} more fit: no device was added. Another plan takes more",
-            self.max, self.left
-        )
-    }
+/// Leave to add devices to an account; while it exists nobody else gets one.
+#[derive(Debug)]
+pub struct DevicesPermit<'a> {
+    _gate: MutexGuard<'a, ()>,
 }
 
 /// A contract's year begins with the billing period that is open when it is agreed on.

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use metering::{Pausing, Rules};
-use model::{AccountId, limits};
+use metering::Catalogues;
+use model::limits;
 
 /// Settings of the device side.
 #[derive(Debug, Clone)]
@@ -36,12 +36,10 @@ pub struct NodeConfig {
     pub publish_burst: u32,
     /// Milliseconds for which a device gains one publish; 0 switches the limit off. Default 1,000.
     pub publish_refill_ms: u32,
-    /// What operations cost. Default: catalogue 2022.
-    pub rules: Rules,
-    /// Accounts that are paused when the server starts.
-    pub pauses: Vec<(AccountId, Pausing)>,
-    /// Accounts that count by other rules.
-    pub rules_by_account: Vec<(AccountId, Rules)>,
+    /// Plans and what operations cost. Default: those that ship.
+    pub catalogues: Catalogues,
+    /// Name of the catalogue of accounts that agreed to none. Default `2022`.
+    pub catalogue: String,
     /// How long a commit waits for company before it writes, at most 2 ms. Default 0: while one
     /// write is on its way to the disk the next records gather by themselves.
     pub commit_wait: Duration,
@@ -64,9 +62,8 @@ impl Default for NodeConfig {
             trust_on_first_use: false,
             publish_burst: limits::PUBLISH_BURST,
             publish_refill_ms: 1000,
-            rules: Rules::default(),
-            pauses: Vec::new(),
-            rules_by_account: Vec::new(),
+            catalogues: Catalogues::default(),
+            catalogue: "2022".to_owned(),
             commit_wait: Duration::ZERO,
             stop_deadline: Duration::from_secs(10),
         }
@@ -112,6 +109,9 @@ impl NodeConfig {
 /// Why the device side did not start. Each text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
+    /// Plans that accounts have are not there, or the store could not be read.
+    #[error(transparent)]
+    Billing(#[from] crate::BillingError),
     /// A port is taken or not allowed.
     #[error(
         "cannot listen on {transport} {address}: is another server running, or is the address not this machine's?"

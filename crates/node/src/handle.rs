@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
-use metering::{Pausing, Rules};
+use model::limits::EVENT_TTL_S_DEFAULT;
 use model::{
-    AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, Refusal,
-    RequestId, VariableValue,
+    AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, ProductId,
+    Refusal, RequestId, VariableValue,
 };
-use router::{Input, Pause, Reply, Request};
+use router::{Input, Reply, Request};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::mail::{Mail, Mailbox, Notice};
 use crate::shared::Shared;
-use crate::{EventHub, Health};
+use crate::{Billing, EventHub, Health};
 
 /// The way to the shards. Cheap to clone; every request goes through a bounded inbox and is answered
 /// with [`Refusal::Unavailable`] when that is full. Dropping a returned future gives up the answer:
@@ -94,19 +94,67 @@ impl Handle {
         data: Option<EventData>,
         ttl_s: u32,
     ) -> Result<(), Refusal> {
-        let event = Event {
+        let event = self.event(account, Origin::Api, name, data);
+        self.publish_event(Event { ttl_s, ..event }).await
+    }
+
+    /// Publishes an event of the API for the devices of a product; `account` is the product's owner.
+    /// Returns when it is durable.
+    ///
+    /// # Errors
+    /// `Paused` or `Unavailable`.
+    pub async fn publish_to_product(
+        &self,
+        account: AccountId,
+        product: ProductId,
+        name: EventName,
+        data: Option<EventData>,
+        ttl_s: u32,
+    ) -> Result<(), Refusal> {
+        let event = self.event(account, Origin::Api, name, data);
+        self.publish_event(Event { ttl_s, product: Some(product), ..event }).await
+    }
+
+    /// Publishes an event of the cloud itself, such as a webhook's result, of an account or of a
+    /// product of it. It reaches streams and subscribed devices; what is sent to those is charged.
+    /// Returns when it is durable.
+    ///
+    /// # Errors
+    /// `Paused` or `Unavailable`.
+    pub async fn publish_internal(
+        &self,
+        account: AccountId,
+        product: Option<ProductId>,
+        name: EventName,
+        data: Option<EventData>,
+    ) -> Result<(), Refusal> {
+        let event = self.event(account, Origin::Internal, name, data);
+        self.publish_event(Event { product, ..event }).await
+    }
+
+    fn event(
+        &self,
+        account: AccountId,
+        origin: Origin,
+        name: EventName,
+        data: Option<EventData>,
+    ) -> Event {
+        Event {
             id: EventId(0),
             account,
-            origin: Origin::Api,
+            origin,
             product: None,
             name,
             data,
-            ttl_s,
+            ttl_s: EVENT_TTL_S_DEFAULT,
             published_at: self.shared.utc(),
-        };
+        }
+    }
+
+    async fn publish_event(&self, event: Event) -> Result<(), Refusal> {
         // One shard for each account, so that its events keep their order.
         let shards = self.shared.shards.len() as u64;
-        let shard = u8::try_from(account.0 % shards).unwrap_or(0);
+        let shard = u8::try_from(event.account.0 % shards).unwrap_or(0);
         self.ask(shard, None, Request::Publish { event }).await.map(drop)
     }
 
@@ -155,33 +203,9 @@ impl Handle {
         Ok(())
     }
 
-    /// Tells the shards what the settings say about accounts, before they read their sockets.
-    pub(crate) fn tell_accounts(&self) {
-        let config = &self.shared.config;
-        for (account, pause) in &config.pauses {
-            self.account_paused(*account, Some(*pause));
-        }
-        for (account, rules) in &config.rules_by_account {
-            self.account_rules(*account, Some(*rules));
-        }
-    }
-
-    /// A pause of an account begins, changes or ends; told to every shard.
-    pub fn account_paused(&self, account: AccountId, pause: Option<Pausing>) {
-        let pause = pause.map(|pause| Pause {
-            cellular_only: pause.is_cellular_only(),
-            why: pause.why().into(),
-        });
-        for shard in &self.shared.shards {
-            shard.notify(Notice::Input(Input::AccountPaused { account, pause: pause.clone() }));
-        }
-    }
-
-    /// An account counts by these rules from now on; absent: by those of the settings.
-    pub fn account_rules(&self, account: AccountId, rules: Option<Rules>) {
-        for shard in &self.shared.shards {
-            shard.notify(Notice::Input(Input::AccountRules { account, rules }));
-        }
+    /// The limits of accounts.
+    pub fn billing(&self) -> &Billing {
+        &self.shared.billing
     }
 
     /// The streams of committed events.

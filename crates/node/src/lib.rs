@@ -28,7 +28,7 @@ mod tcp_connection;
 mod threads;
 mod udp;
 
-pub use billing::{Billing, BillingError, DeviceRoom, NewTerms, Standing};
+pub use billing::{Billing, BillingError, DevicesPermit, NewTerms, Standing};
 pub use config::{NodeConfig, SHARDS_MAX, StartError};
 pub use handle::Handle;
 pub use health::Health;

@@ -23,7 +23,7 @@ use crate::pool::Pool;
 use crate::quota::LogQuota;
 use crate::registry::Registry;
 use crate::shared::{Failures, Keys, Shared};
-use crate::{EventHub, Handle, NodeConfig, StartError, restore, tcp, threads, udp};
+use crate::{Billing, EventHub, Handle, NodeConfig, StartError, restore, tcp, threads, udp};
 
 /// Name of the stored secret that cookies are made with, so that a restart takes those it gave out.
 const COOKIE_SECRET: &str = "node.cookie_secret";
@@ -74,10 +74,13 @@ impl Node {
         let registry = Registry::new(shards, devices);
         let sessions = restore::by_shard(sessions, shards, &registry);
         let (pool, mut threads) = Pool::start(config.pool_threads, config.pool_queue_max)?;
-        let (shared, mails, errands) = assemble(config, store, keys, registry, pool);
+        let billing =
+            Billing::open(Arc::clone(&store), config.catalogues.clone(), &config.catalogue);
+        let billing = billing.await?;
+        let (shared, mails, errands) = assemble(config, store, keys, registry, pool, billing);
 
         let handle = Handle::new(Arc::clone(&shared));
-        handle.tell_accounts();
+        shared.billing.tell_all().await;
         let commit = threads::commit(&shared, journal)?;
         let mut shards = Vec::new();
         for ((mails, socket), sessions) in mails.into_iter().zip(ports.udp).zip(sessions) {
@@ -93,6 +96,7 @@ impl Node {
         let tasks = vec![
             tokio::spawn(errands::run(errands, Arc::clone(&shared))),
             tokio::spawn(threads::export_metrics(Arc::clone(&shared))),
+            tokio::spawn(Arc::clone(&shared.billing).run()),
         ];
         info!(udp = %ports.udp_addr, tcp = %ports.tcp_addr, "devices are served");
         let (udp, tcp) = (ports.udp_addr, ports.tcp_addr);
@@ -159,11 +163,13 @@ fn assemble(
     keys: Keys,
     registry: Registry,
     pool: Pool,
+    billing: Billing,
 ) -> (Arc<Shared>, Vec<Mails>, mpsc::Receiver<errands::Errand>) {
-    let (shards, mails) = (0..config.shards).map(|_| Mailbox::new()).unzip();
+    let (shards, mails): (Vec<_>, _) = (0..config.shards).map(|_| Mailbox::new()).unzip();
     let tcp_jobs = config.pool_queue_max;
     let (errands, errands_end) = mpsc::channel(ERRANDS_MAX);
     let shared = Shared {
+        billing: Arc::new(billing.told_to(shards.clone())),
         changing: Mutex::default(),
         clock: Clock::new(),
         commit_health: CommitHealth::default(),

@@ -11,7 +11,6 @@ use secure::tcp::RsaServerKeys;
 use store::Store;
 use tokio::sync::{Mutex, Semaphore, mpsc};
 
-use crate::NodeConfig;
 use crate::clock::Clock;
 use crate::commit::CommitQueue;
 use crate::errands::Errand;
@@ -21,9 +20,11 @@ use crate::mail::Mailbox;
 use crate::pool::Pool;
 use crate::quota::LogQuota;
 use crate::registry::Registry;
+use crate::{Billing, NodeConfig};
 
 /// One for the process.
 pub(crate) struct Shared {
+    pub(crate) billing: Arc<Billing>,
     /// Held while a row is read from the store, comes into force and is told: what was read first is
     /// not the last to come into force.
     pub(crate) changing: Mutex<()>,

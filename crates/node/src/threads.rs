@@ -71,7 +71,7 @@ fn begin(number: u8, wires: Wires, shared: Arc<Shared>) -> io::Result<ShardTask>
     let shard = ShardConfig {
         publish_burst: config.publish_burst,
         publish_rate_ms: config.publish_refill_ms,
-        rules: config.rules,
+        rules: shared.billing.default_rules(),
         seed: rand::random(),
     };
     let (endpoint, shard) = (Endpoint::new(endpoint), Shard::new(shard));

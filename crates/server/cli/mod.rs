@@ -1,11 +1,14 @@
 //! The command line: one file for each verb.
 
+mod calc;
 mod device;
 mod doctor;
 mod keys;
+mod plan;
 mod serve;
 mod sim;
 mod token;
+mod usage;
 mod user;
 
 use std::path::PathBuf;
@@ -39,6 +42,13 @@ enum Command {
     Device(device::Command),
     /// Make the keys of the server and of devices.
     Keys(keys::KeysArgs),
+    /// Give accounts plans.
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// What accounts and their devices used.
+    Usage(usage::Args),
+    /// Data Operations, plan and blocks for a fleet that is only planned.
+    Calc(calc::Args),
     /// Run simulated devices against a server.
     Sim(sim::Args),
     /// Check keys, ports, reachability, clock, socket buffers and data folder; says what to do.
@@ -66,6 +76,9 @@ pub fn main() -> ExitCode {
         Command::Token(command) => token::run(command),
         Command::Device(command) => device::run(command),
         Command::Keys(args) => keys::run(args).map_err(|why| why.to_string()),
+        Command::Plan(command) => plan::run(command),
+        Command::Usage(args) => usage::run(args),
+        Command::Calc(args) => calc::run(args),
         Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

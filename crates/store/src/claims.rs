@@ -31,6 +31,8 @@ pub enum Redeemed {
 pub trait Claims: Send + Sync {
     /// Makes a code of [`CLAIM_CODE_CHARS`] characters, valid for 24 h after `at`.
     async fn create(&self, account: AccountId, at: Timestamp) -> Result<String, StoreError>;
+    /// The account that a valid code was made for; the code stays valid.
+    async fn maker(&self, code: &str, at: Timestamp) -> Result<Option<AccountId>, StoreError>;
     /// Uses a code up for a device that proved its id, and gives the device an owner if it has none.
     async fn redeem(
         &self,

@@ -8,6 +8,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use model::Refusal;
+use node::BillingError;
 use serde_json::{Value, json};
 use store::StoreError;
 
@@ -136,6 +137,21 @@ impl From<StoreError> for ApiError {
             StoreError::Unavailable(_) => {
                 tracing::warn!(%why, "a request found the store refusing");
                 unavailable()
+            }
+        }
+    }
+}
+
+impl From<BillingError> for ApiError {
+    fn from(why: BillingError) -> Self {
+        match why {
+            BillingError::Store(why) => why.into(),
+            BillingError::NoAccount(_) => Self::invalid_token(),
+            BillingError::TooManyDevices { .. } => {
+                Self::errors(StatusCode::FORBIDDEN, &why.to_string())
+            }
+            BillingError::Catalogue(_) | BillingError::CatalogueGone { .. } => {
+                Self::bad_request(&why.to_string())
             }
         }
     }

@@ -25,6 +25,13 @@ impl Claims for Tables {
         Ok(code)
     }
 
+    async fn maker(&self, code: &str, at: Timestamp) -> Result<Option<AccountId>, StoreError> {
+        let query = sqlx::query("SELECT account FROM claims WHERE hash = $1 AND expires_at > $2");
+        let query = query.bind(TokenHash::of(code).0.to_vec()).bind(at.0);
+        let row = query.fetch_optional(&self.pool).await.map_err(failed)?;
+        row.map(|row| Columns(&row).account(0)).transpose()
+    }
+
     async fn redeem(
         &self,
         code: &str,

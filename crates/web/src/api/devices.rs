@@ -74,6 +74,7 @@ pub(crate) async fn claim(
         }
         Some(_) => {}
         None => {
+            let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
             state.store.devices().set_owner(id, Some(account), utc_now()).await?;
             state.handle.device_changed(id).await?;
         }

@@ -48,6 +48,7 @@ async fn create(
     key: &DeviceKey,
 ) -> Result<(), ApiError> {
     warn_if_shared(state, id, key).await?;
+    let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
     let device = NewDevice {
         id,
         account: Some(account),
@@ -79,6 +80,7 @@ async fn claim(
         let text = "That device belongs to someone else or has another key";
         return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
     }
+    let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
     if device.key.is_none() {
         replace(state, device.id, key).await?;
     }

@@ -1,0 +1,111 @@
+//! `cloudchamber usage`: what accounts and their devices used.
+
+use metering::grouped;
+
+use crate::admin::{DeviceUsageLine, Reply, Request, Share, UsageLine};
+use crate::cli::{DataArgs, runtime};
+use crate::output::{say, say_json};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only the account with this e-mail address.
+    #[arg(long)]
+    owner: Option<String>,
+    /// By device and day, from this day on: 2026-01-31 (UTC).
+    #[arg(long, requires_all = ["owner", "to"])]
+    from: Option<String>,
+    /// The last of these days.
+    #[arg(long, requires = "from")]
+    to: Option<String>,
+    /// Write comma-separated values.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+pub(crate) fn run(args: Args) -> Result<(), String> {
+    let request = match (args.owner, args.from, args.to) {
+        (Some(owner), Some(from), Some(to)) => Request::DeviceUsage { owner, from, to },
+        (owner, _, _) => Request::Usage { owner },
+    };
+    match runtime()?.block_on(crate::admin::run(&args.data.data, request))? {
+        Reply::Usages(lines) if args.csv => accounts_csv(&lines),
+        Reply::Usages(lines) => tell(&lines, args.data.json),
+        Reply::DeviceUsages(lines) if args.data.json => say_json(&lines),
+        Reply::DeviceUsages(lines) => devices_csv(&lines),
+        Reply::Refused(why) => return Err(why),
+        other => return Err(format!("unexpected answer: {other:?}")),
+    }
+    Ok(())
+}
+
+/// Writes how accounts stand.
+pub(crate) fn tell(lines: &[UsageLine], json: bool) {
+    if json {
+        return say_json(&lines);
+    }
+    for line in lines {
+        let blocks = line.blocks.map(|blocks| format!(" × {blocks}")).unwrap_or_default();
+        say(&format!("{}  {}{blocks}, catalogue {}", line.owner, line.plan, line.catalogue));
+        say(&format!("  billing period   {} to {}", line.period_start, line.period_end));
+        say(&format!("  Data Operations  {}", share(&line.operations)));
+        say(&format!("  devices          {}", share(&line.devices)));
+        if let Some(until) = &line.grace_until {
+            say(&format!("  used up: data stops at {until} unless the plan is changed"));
+        }
+        if let Some(why) = &line.paused {
+            say(&format!("  paused: {why}"));
+        }
+    }
+}
+
+fn share(share: &Share) -> String {
+    match share.limit {
+        Some(limit) => format!("{} of {}", grouped(share.used), grouped(limit)),
+        None => grouped(share.used),
+    }
+}
+
+fn accounts_csv(lines: &[UsageLine]) {
+    say(
+        "Account,Catalogue,Plan,Blocks,Period Start,Period End,Data Operations,Data Operations Limit,Devices,Devices Limit,Paused",
+    );
+    for line in lines {
+        let number = |number: Option<u64>| number.map(|n| n.to_string()).unwrap_or_default();
+        let fields = [
+            quoted(&line.owner),
+            quoted(&line.catalogue),
+            line.plan.clone(),
+            number(line.blocks.map(u64::from)),
+            line.period_start.clone(),
+            line.period_end.clone(),
+            line.operations.used.to_string(),
+            number(line.operations.limit),
+            line.devices.used.to_string(),
+            number(line.devices.limit),
+            quoted(line.paused.as_deref().unwrap_or_default()),
+        ];
+        say(&fields.join(","));
+    }
+}
+
+fn devices_csv(lines: &[DeviceUsageLine]) {
+    say("Date,Device ID,Product ID,Data Operations,Messages,Payload Bytes");
+    for line in lines {
+        let product = line.product.map(|id| id.to_string()).unwrap_or_default();
+        let DeviceUsageLine { day, device, operations, messages, bytes, .. } = line;
+        say(&format!("{day},{device},{product},{operations},{messages},{bytes}"));
+    }
+}
+
+/// A field of CSV, in quotes if it needs them. What a spreadsheet would take for a formula is no
+/// formula behind a quote.
+fn quoted(text: &str) -> String {
+    let guarded =
+        if text.starts_with(['=', '+', '-', '@']) { format!("'{text}") } else { text.to_owned() };
+    if guarded.contains([',', '"', '\n', '\r']) {
+        return format!("\"{}\"", guarded.replace('"', "\"\""));
+    }
+    guarded
+}

@@ -1,0 +1,157 @@
+//! `/v1/user/service_agreements`: plan, usage and notices of the caller's account, as JSON:API.
+
+use axum::Json;
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use metering::{Consequence, Limit, Matter, Notice, Plan};
+use node::Standing;
+use serde_json::{Value, json};
+use store::StoredNotice;
+
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::state::{State, utc_now};
+
+/// An account has one agreement.
+const AGREEMENT: &str = "1";
+/// Notices that are listed, the newest ones.
+const NOTICES_MAX: u32 = 100;
+/// Percentage of an allowance above which the summary raises its flag.
+const WARNED_PERCENT: u64 = 70;
+
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let standing = state.handle.billing().standing(caller.actor.account, utc_now()).await?;
+    Ok(Json(json!({"data": [agreement(&standing)]})))
+}
+
+pub(crate) async fn notifications(
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    if id != AGREEMENT {
+        let text = "Not found: an account has one service agreement, number 1";
+        return Err(ApiError::new(StatusCode::NOT_FOUND, text));
+    }
+    let stored = state.store.agreements().notices(caller.actor.account, NOTICES_MAX).await?;
+    let notices: Vec<Value> = stored.iter().filter_map(notification).collect();
+    Ok(Json(json!({"data": notices})))
+}
+
+fn agreement(standing: &Standing) -> Value {
+    let Standing { keeper, usage } = standing;
+    let (terms, period) = (keeper.terms(), keeper.period());
+    let percents = Limit::ALL.map(|limit| percent(standing, limit));
+    let blocks = match terms.plan {
+        Plan::Growth { blocks } => Some(blocks),
+        Plan::Enterprise { .. } | Plan::Free | Plan::Unlimited => None,
+    };
+    let max_devices = terms.allowances().map(|allowances| allowances.devices);
+    json!({
+        "id": AGREEMENT,
+        "type": "service_agreement",
+        "attributes": {
+            "agreement_type": "developer",
+            "name": terms.plan.name(),
+            "state": if keeper.pause().is_some() { "paused" } else { "active" },
+            "current_billing_period_start": period.start.to_string(),
+            "current_billing_period_end": period.end.to_string(),
+            "current_usage_summary": {
+                "device_limit_reached":
+                    max_devices.is_some_and(|max| usage.devices >= max.get()),
+                "usage_threshold_exceeded":
+                    percents.iter().flatten().any(|percent| *percent >= WARNED_PERCENT),
+                "data_operations": share(standing, Limit::Operations),
+                "devices": share(standing, Limit::Devices),
+                "cellular_bytes": share(standing, Limit::CellularBytes),
+                "tracker_bytes": share(standing, Limit::TrackerBytes),
+                "grace_ends_at": keeper.grace_until().map(|at| at.to_string()),
+                "paused": keeper.pause().map(|pause| json!({
+                    "limit": pause.limit.name(),
+                    "cellular_only": pause.is_cellular_only(),
+                    "until": pause.until.to_string(),
+                    "reason": pause.why(),
+                })),
+            },
+            "pricing_terms": {
+                "catalogue": terms.catalogue.name,
+                "plan": terms.plan.name(),
+                "blocks": blocks,
+                "device": {"max_devices": max_devices},
+            },
+        },
+    })
+}
+
+fn share(standing: &Standing, limit: Limit) -> Value {
+    let allowed = standing.keeper.terms().allowances();
+    json!({
+        "used": limit.used(&standing.usage),
+        "limit": allowed.map(|allowances| limit.allowed(&allowances)),
+        "percent": percent(standing, limit),
+    })
+}
+
+/// Whole percents of an allowance, rounded down; absent without a limit.
+fn percent(standing: &Standing, limit: Limit) -> Option<u64> {
+    let allowed = limit.allowed(&standing.keeper.terms().allowances()?).get();
+    let percent = u128::from(limit.used(&standing.usage)) * 100 / u128::from(allowed);
+    Some(u64::try_from(percent).unwrap_or(u64::MAX))
+}
+
+/// A notice of another version of this server is left out.
+fn notification(stored: &StoredNotice) -> Option<Value> {
+    let notice: Notice = serde_json::from_str(&stored.body).ok()?;
+    let mut attributes = json!({
+        "created_at": stored.at.to_string(),
+        "subject": notice.subject(),
+        "message": notice.text(),
+        "billing_period_start": notice.period.start.to_string(),
+        "billing_period_end": notice.period.end.to_string(),
+        "mailed_at": stored.mailed_at.map(|at| at.to_string()),
+    });
+    for (key, value) in details(&notice.matter) {
+        attributes[key] = value;
+    }
+    Some(json!({
+        "id": stored.id.to_string(),
+        "type": "notification",
+        "attributes": attributes,
+    }))
+}
+
+fn details(matter: &Matter) -> Vec<(&'static str, Value)> {
+    match matter {
+        Matter::BlocksAdded { from, to, limit } => vec![
+            ("event", json!("blocks_added")),
+            ("limit", json!(limit.name())),
+            ("blocks_before", json!(from)),
+            ("blocks", json!(to)),
+        ],
+        Matter::Paused(pausing) => vec![
+            ("event", json!("service_paused")),
+            ("limit", json!(pausing.limit.name())),
+            ("until", json!(pausing.until.to_string())),
+            ("cellular_only", json!(pausing.is_cellular_only())),
+        ],
+        Matter::Resumed => vec![("event", json!("service_unpaused"))],
+        Matter::Threshold { limit, percent, used, allowed, then } => vec![
+            ("event", json!("usage_threshold_reached")),
+            ("limit", json!(limit.name())),
+            ("threshold_percent", json!(percent)),
+            ("used", json!(used)),
+            ("allowed", json!(allowed)),
+            ("pauses_at", json!(pauses_at(*then))),
+        ],
+    }
+}
+
+fn pauses_at(then: Consequence) -> Option<String> {
+    match then {
+        Consequence::PausesAt(at) => Some(at.to_string()),
+        Consequence::MoreBlocks | Consequence::NoMoreDevices | Consequence::Nothing => None,
+    }
+}
