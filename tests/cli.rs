@@ -513,6 +513,9 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         ("keys device", vec!["--type", "--out", "--json"]),
         ("sim", vec!["--profile", "--devices"]),
+        ("plan set", vec!["<OWNER>", "<PLAN>", "--catalogue", "--blocks", "--data", "--json"]),
+        ("usage", vec!["--owner", "--from", "--to", "--csv", "--data", "--json"]),
+        ("calc", vec!["--devices", "--every", "--payload", "--catalogue", "--json"]),
         ("doctor", vec!["--config", "--data", "--json"]),
     ])
 }
