@@ -29,8 +29,9 @@ use crate::udp::{self, BATCH, ReceiveBatch, SendBatch, Sent};
 const BATCHES_PER_TURN: usize = 4;
 /// Mails of one turn.
 const MAILS_PER_TURN: usize = 256;
-/// Records that wait for the journal; with more of them no datagram is read, so that the kernel's
-/// buffer takes the load and then drops the newest.
+/// Records that wait for the journal. With more of them no datagram is read, so that the kernel's
+/// buffer takes the load and then drops the newest, and no mail is taken, so that TCP devices wait
+/// and callers are refused once the inbox is full.
 const RECORDS_WAITING_MAX: u64 = 65_536;
 /// Datagrams that wait for the socket; with more of them none is read.
 const TRANSMITS_WAITING_MAX: usize = 4096;
@@ -105,11 +106,11 @@ impl ShardTask {
 
     async fn wait(&mut self) -> Wake {
         let due = self.next_due();
-        let (reads, writes) = (self.reads(), self.unsent > 0);
+        let (reads, writes, has_room) = (self.reads(), self.unsent > 0, self.has_room());
         tokio::select! {
             biased;
             Some(notice) = self.mails.notices.recv() => Wake::Notice(notice),
-            Some(mail) = self.mails.inbox.recv() => Wake::Mail(mail),
+            Some(mail) = self.mails.inbox.recv(), if has_room => Wake::Mail(mail),
             _ = self.socket.readable(), if reads => Wake::Other,
             _ = self.socket.writable(), if writes => Wake::Other,
             () = sleep_until(self.shared.clock.instant(due).into()) => Wake::Other,
@@ -157,6 +158,9 @@ impl ShardTask {
 
     fn take_mails(&mut self, now: Now) {
         for _ in 0..MAILS_PER_TURN {
+            if !self.has_room() {
+                return;
+            }
             let Ok(mail) = self.mails.inbox.try_recv() else { return };
             self.carrier.mail(now, mail);
         }
@@ -191,9 +195,12 @@ impl ShardTask {
 
     /// The server takes no more than it can write down and send.
     fn reads(&self) -> bool {
-        self.reading
-            && self.carrier.records_waiting() < RECORDS_WAITING_MAX
-            && self.unsent < TRANSMITS_WAITING_MAX
+        self.reading && self.has_room() && self.unsent < TRANSMITS_WAITING_MAX
+    }
+
+    /// What is taken may become records.
+    fn has_room(&self) -> bool {
+        self.carrier.records_waiting() < RECORDS_WAITING_MAX
     }
 
     /// Sends what the endpoint gave out, as far as the socket takes it.
@@ -239,5 +246,73 @@ impl ShardTask {
     /// Nothing waits any more; what the last commit let go has left, too.
     fn is_finished(&self) -> bool {
         self.stop.is_some() && self.carrier.records_waiting() == 0 && self.unsent == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{AccountId, Event, EventId, EventName, Origin, RequestId};
+    use protocol::endpoint::{Endpoint, EndpointConfig};
+    use router::{Request, Shard, ShardConfig};
+    use secure::keys::ServerKeys;
+    use store::Store;
+
+    use super::*;
+    use crate::commit::CommitNotice;
+    use crate::mail::Mailbox;
+    use crate::{Node, NodeConfig};
+
+    /// A shard that is not told what became of its records.
+    fn untold(shared: &Arc<Shared>) -> (ShardTask, Mailbox) {
+        let (mailbox, mails) = Mailbox::new();
+        let endpoint = Endpoint::new(EndpointConfig::new(1, 2, [1; 32], [2; 32]));
+        let shard = Shard::new(ShardConfig::default());
+        let carrier = Carrier::new(1, endpoint, shard, Arc::clone(shared));
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_nonblocking(true).unwrap();
+        (ShardTask::new(carrier, mails, Arc::clone(shared), socket).unwrap(), mailbox)
+    }
+
+    fn publish(id: u64) -> Mail {
+        let event = Event {
+            id: EventId(0),
+            account: AccountId(1),
+            origin: Origin::Api,
+            product: None,
+            name: EventName::parse(b"a").unwrap(),
+            data: None,
+            ttl_s: 60,
+            published_at: model::Timestamp(1),
+        };
+        let (reply, _) = oneshot::channel();
+        Mail::Request { id: RequestId(id), request: Request::Publish { event }, reply }
+    }
+
+    #[tokio::test]
+    async fn while_the_journal_hangs_callers_are_refused_and_memory_does_not_grow() {
+        let store = Arc::new(Store::in_memory().await.unwrap());
+        let keys = ServerKeys::generate().unwrap();
+        let (node, _handle) = Node::start(NodeConfig::loopback(), store, keys).await.unwrap();
+        let (mut task, mailbox) = untold(&node.shared);
+        let mut sent = 0;
+        while sent < 2 * RECORDS_WAITING_MAX {
+            if mailbox.try_send("request", publish(sent)).is_ok() {
+                sent += 1;
+                continue;
+            }
+            let before = task.carrier.records_waiting();
+            task.turn(Wake::Other);
+            if task.carrier.records_waiting() == before {
+                break;
+            }
+        }
+        assert_eq!(task.carrier.records_waiting(), RECORDS_WAITING_MAX);
+
+        let records = 1..=RECORDS_WAITING_MAX;
+        let first_event_id = EventId(1);
+        mailbox.notify(Notice::Commit(CommitNotice::Committed { records, first_event_id }));
+        task.turn(Wake::Other);
+        assert_eq!(task.carrier.records_waiting(), MAILS_PER_TURN as u64);
+        node.stop().await;
     }
 }
