@@ -160,6 +160,18 @@ impl Handle {
 
     /// How these devices are, in the order asked. One that is unknown is offline and nothing else.
     pub async fn states(&self, devices: &[DeviceId]) -> Vec<DeviceState> {
+        let mut known = self.live_states(devices).await;
+        let resting = |device| self.shared.registry.resting_state(device);
+        let state = |device: &DeviceId| known.remove(device).unwrap_or_else(|| resting(*device));
+        devices.iter().map(state).collect()
+    }
+
+    /// What the shards know of these devices. One whose shard does not answer is left out, like one
+    /// that no shard knows.
+    pub(crate) async fn live_states(
+        &self,
+        devices: &[DeviceId],
+    ) -> BTreeMap<DeviceId, DeviceState> {
         let mut by_shard = BTreeMap::<u8, Vec<DeviceId>>::new();
         for device in devices {
             if let Some(shard) = self.shared.registry.session_shard(*device) {
@@ -175,9 +187,7 @@ impl Handle {
                 known.extend(states.into_iter().map(|state| (state.device, state)));
             }
         }
-        let resting = |device| self.shared.registry.resting_state(device);
-        let state = |device: &DeviceId| known.remove(device).unwrap_or_else(|| resting(*device));
-        devices.iter().map(state).collect()
+        known
     }
 
     /// To be called after the store's row of a device was written (owner, product, name, key) or

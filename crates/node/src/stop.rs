@@ -43,12 +43,13 @@ impl Node {
         info!(in_order = joined.is_ok(), "device side stopped");
     }
 
-    /// When devices were last heard is written about once a minute; the last time is now.
+    /// When devices were last heard is written about once a minute; the last time is now. Of devices
+    /// whose shard does not answer nothing is known, so what is written of them stays.
     async fn write_presence(&self) {
         let devices = self.shared.registry.with_session();
-        let states = Handle::new(self.shared.clone()).states(&devices).await;
+        let states = Handle::new(self.shared.clone()).live_states(&devices).await;
         let mut entries = states
-            .into_iter()
+            .into_values()
             .filter_map(presence)
             .zip(1..)
             .map(|(entry, number)| (number, entry))
@@ -77,4 +78,67 @@ fn presence(state: DeviceState) -> Option<Entry> {
 fn join(thread: JoinHandle<()>) {
     // A panic was told when it happened.
     let _ = thread.join();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use model::link::{Source, Transport};
+    use model::{DeviceId, Hello, Platform, Timestamp};
+    use secure::keys::ServerKeys;
+    use store::{NewDevice, Store};
+
+    use super::*;
+    use crate::NodeConfig;
+
+    const DEVICE: DeviceId = DeviceId([1; 12]);
+
+    /// A device that is online by what is written of it.
+    async fn store() -> Store {
+        let store = Store::in_memory().await.unwrap();
+        let new = NewDevice {
+            id: DEVICE,
+            account: None,
+            product: None,
+            name: None,
+            platform: None,
+            key: None,
+            first_use: false,
+        };
+        store.devices().insert(&new, Timestamp(1)).await.unwrap();
+        let session = Entry::Session {
+            device: DEVICE,
+            transport: Transport::Udp,
+            snapshot: Box::from([0; 3]),
+            peer: ([192, 0, 2, 1], 5684).into(),
+            hello: Hello {
+                product_id: 1,
+                product_version: 1,
+                flags: Default::default(),
+                platform: Platform(13),
+                device_id: None,
+                system: None,
+            },
+            full_handshake: true,
+            source: Source { record: 1, message_id: 1, confirmable: true },
+            at: Timestamp(1),
+        };
+        store.journal().unwrap().append(Timestamp(1), &[session]).unwrap();
+        store.settle().await.unwrap();
+        store
+    }
+
+    #[tokio::test]
+    async fn what_is_written_of_a_device_stays_when_its_shard_does_not_answer_at_the_stop() {
+        let store = Arc::new(store().await);
+        let keys = ServerKeys::generate().unwrap();
+        let started = Node::start(NodeConfig::loopback(), Arc::clone(&store), keys).await;
+        let (node, _handle) = started.unwrap();
+        let no_shard = 9;
+        node.shared.registry.session_began(DEVICE, no_shard);
+        node.stop().await;
+        let recovery = store.recover().await.unwrap();
+        assert!(recovery.sessions[0].session.online);
+    }
 }
