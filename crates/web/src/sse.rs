@@ -66,7 +66,7 @@ async fn replay(
             out.extend_from_slice(format!(":missed {count} events\n\n").as_bytes());
         }
         Missed::Unknown => {
-            out.extend_from_slice(b":missed events older than the replay window\n\n")
+            out.extend_from_slice(b":missed events older than the replay window\n\n");
         }
     }
     for event in replay.events.iter().filter(|event| filter.matches(event)) {
@@ -125,12 +125,12 @@ fn write_event(out: &mut Vec<u8>, event: &Event, with_id: bool) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, ",\"ttl\":{},\"published_at\":\"{}\",", event.ttl_s, event.published_at);
     let _ = match event.origin {
-        Origin::Api => write!(out, "\"coreid\":\"api\"}}\n"),
-        Origin::Device(id) => write!(out, "\"coreid\":\"{id}\"}}\n"),
-        Origin::Internal => write!(out, "\"coreid\":\"particle-internal\"}}\n"),
+        Origin::Api => writeln!(out, "\"coreid\":\"api\"}}"),
+        Origin::Device(id) => writeln!(out, "\"coreid\":\"{id}\"}}"),
+        Origin::Internal => writeln!(out, "\"coreid\":\"particle-internal\"}}"),
     };
     if with_id {
-        let _ = write!(out, "id: {}\n", event.id);
+        let _ = writeln!(out, "id: {}", event.id);
     }
     out.push(b'\n');
 }

@@ -63,7 +63,7 @@ async fn core_info(state: &State, device: &OwnedDevice) -> Value {
         "connected": true,
         "last_handshake_at": live.as_ref().and_then(|live| live.last_handshake_at).map(|at| at.to_string()),
         "deviceID": device.id().to_string(),
-        "product_id": device.0.product.map(|product| product.0).or(platform.map(u32::from)),
+        "product_id": device.0.product.map(|product| product.0).or_else(|| platform.map(u32::from)),
     })
 }
 

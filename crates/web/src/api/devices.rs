@@ -26,7 +26,7 @@ pub(crate) async fn list(
         states.into_iter().map(|live| (live.device, live)).collect();
     let mut shown: Vec<_> =
         devices.iter().map(|device| (handshake_at(device, live.get(&device.id)), device)).collect();
-    shown.sort_by(|a, b| b.0.cmp(&a.0));
+    shown.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let objects = shown.iter().map(|(_, device)| object(device, live.get(&device.id), None));
     Ok(Json(objects.collect()))
 }
@@ -182,7 +182,7 @@ fn object(
     let online = live.is_some_and(|live| live.online);
     let platform =
         live.and_then(|live| live.platform).map(|platform| platform.0).or(device.platform);
-    let product = device.product.map(|product| product.0).or(platform.map(u32::from));
+    let product = device.product.map(|product| product.0).or_else(|| platform.map(u32::from));
     let last_heard = live.and_then(|live| live.last_heard).or(device.last_heard);
     let address = live.and_then(|live| live.peer).or(device.peer).map(|peer| peer.ip().to_string());
     json!({

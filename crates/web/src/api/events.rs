@@ -32,8 +32,10 @@ pub(crate) async fn publish(
         return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, &text));
     }
     let data = data.map(|text| EventData { format: 0, bytes: text.into_bytes().into() });
-    let ttl = caller.fields.number("ttl")?.unwrap_or(u64::from(EVENT_TTL_S_DEFAULT));
-    let ttl = u32::try_from(ttl).unwrap_or(u32::MAX);
+    let ttl = match caller.fields.number("ttl")? {
+        Some(seconds) => u32::try_from(seconds).unwrap_or(u32::MAX),
+        None => EVENT_TTL_S_DEFAULT,
+    };
     state.handle.publish(caller.actor.account, name, data, ttl).await?;
     Ok(Json(json!({"ok": true})))
 }
