@@ -1,6 +1,8 @@
 //! A server that is killed and started again: devices go on, nothing acknowledged is lost, nothing is
 //! routed twice, no nonce is used twice.
 
+#![allow(clippy::print_stdout, reason = "the random moments of a failed run are shown")]
+
 mod support;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -91,7 +93,7 @@ fn switch_on(folder: &Folder, ports: &Ports, orders: &Arc<Orders>) -> Vec<JoinHa
         let setup = Arc::new(setup);
         for index in 0..count {
             let relay = (generation != Generation::Tcp).then(|| Relay::new(ports.udp()));
-            let address = relay.as_ref().map_or(ports.tcp(), |relay| relay.address);
+            let address = relay.as_ref().map_or_else(|| ports.tcp(), |relay| relay.address);
             let device =
                 Device::new(identity(generation, index), Arc::clone(&setup), u64::from(index));
             let live = Live::new(device, address);
