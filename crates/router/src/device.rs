@@ -59,8 +59,12 @@ pub(crate) struct Device {
 pub(crate) struct Marks {
     pub(crate) online: bool,
     pub(crate) safe_mode: bool,
-    /// Its presence is to be written and it stands in the queue for that.
+    /// Its presence is to be written when its turn comes.
     pub(crate) presence_due: bool,
+    /// It stands in the queue of those whose presence may be due.
+    pub(crate) presence_queued: bool,
+    /// Its address is another one than was written.
+    pub(crate) moved: bool,
     /// It is being thrown out: what it says is not heard any more.
     pub(crate) leaving: bool,
     /// It goes with its connection.

@@ -1,5 +1,7 @@
 //! Whether a device is believed online, who is told, and when it is written down.
 
+use std::time::Duration;
+
 use model::journal::Entry;
 use model::limits::PRESENCE_WRITTEN;
 use model::{Event, EventData, EventId, EventName, Now, Origin, Refusal};
@@ -7,6 +9,10 @@ use model::{Event, EventData, EventId, EventName, Now, Origin, Refusal};
 use crate::device::{Device, Slot};
 use crate::gate::Publisher;
 use crate::shard::Shard;
+use crate::timers::{Timer, Timers};
+
+/// Shortest time between two writes of a device's changing address.
+const ADDRESS_WRITTEN: Duration = Duration::from_secs(1);
 
 /// What `spark/status` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +39,8 @@ impl Shard {
         }
         device.last_heard = now.utc;
         let was_online = device.marks.online;
-        if !device.marks.presence_due {
-            device.marks.presence_due = true;
+        device.marks.presence_due = true;
+        if !std::mem::replace(&mut device.marks.presence_queued, true) {
             self.presence_due.push_back((now.mono.after(PRESENCE_WRITTEN), slot));
         }
         if !was_online {
@@ -99,6 +105,7 @@ impl Shard {
     pub(crate) fn write_presence(&mut self, slot: Slot) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         device.marks.presence_due = false;
+        device.marks.moved = false;
         let entry = Entry::Presence {
             device: device.id,
             online: device.marks.online,
@@ -113,9 +120,30 @@ impl Shard {
             && at <= now.mono
         {
             self.presence_due.pop_front();
-            if self.devices.get(slot).is_some_and(|device| device.marks.presence_due) {
+            let Some(device) = self.devices.get_mut(slot) else { continue };
+            device.marks.presence_queued = false;
+            if device.marks.presence_due {
                 self.write_presence(slot);
             }
+        }
+    }
+
+    /// Writes another address down: at once, but one that changes with every message once a second.
+    pub(crate) fn write_address(&mut self, now: Now, slot: Slot) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        if Timers::is_set(device, Timer::Presence) {
+            device.marks.moved = true;
+            return;
+        }
+        self.timers.set(slot, device, Timer::Presence, Some(now.mono.after(ADDRESS_WRITTEN)));
+        self.write_presence(slot);
+    }
+
+    pub(crate) fn moved_timer(&mut self, now: Now, slot: Slot) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        self.timers.set(slot, device, Timer::Presence, None);
+        if device.marks.moved {
+            self.write_address(now, slot);
         }
     }
 }

@@ -153,7 +153,7 @@ impl Shard {
             device.peer = peer;
         }
         self.heard(now, slot);
-        self.write_presence(slot);
+        self.write_address(now, slot);
     }
 
     pub(crate) fn reserve(&mut self, slot: Slot, link: LinkId, record_limit: u64) {

@@ -36,7 +36,7 @@ pub struct Shard {
     pub(crate) loading: BTreeMap<LinkId, Vec<LinkEvent>>,
     pub(crate) gate: Gate,
     pub(crate) timers: Timers,
-    /// Whose presence is to be written, soonest first.
+    /// Whose presence may be due, soonest first; each device once.
     pub(crate) presence_due: VecDeque<(Mono, Slot)>,
     pub(crate) counters: Counters,
     pub(crate) random: StdRng,
@@ -105,6 +105,7 @@ impl Shard {
                 Timer::Call => self.call_timer(now, slot),
                 Timer::Describe => self.describe_timer(now, slot),
                 Timer::Ping => self.ping_timer(slot),
+                Timer::Presence => self.moved_timer(now, slot),
             }
             self.rest(slot);
         }

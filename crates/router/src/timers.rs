@@ -15,11 +15,13 @@ pub(crate) enum Timer {
     Describe,
     /// The callers of a ping want to know.
     Ping,
+    /// Another address may be written down again.
+    Presence,
 }
 
 /// When the timers of a device are due.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Dues([Option<Mono>; 3]);
+pub(crate) struct Dues([Option<Mono>; 4]);
 
 impl Dues {
     pub(crate) fn is_empty(&self) -> bool {
@@ -27,11 +29,12 @@ impl Dues {
     }
 
     fn of(&mut self, timer: Timer) -> &mut Option<Mono> {
-        let [call, describe, ping] = &mut self.0;
+        let [call, describe, ping, presence] = &mut self.0;
         match timer {
             Timer::Call => call,
             Timer::Describe => describe,
             Timer::Ping => ping,
+            Timer::Presence => presence,
         }
     }
 }
@@ -57,9 +60,14 @@ impl Timers {
 
     /// Stops all timers of a device.
     pub(crate) fn stop(&mut self, slot: Slot, device: &mut Device) {
-        for timer in [Timer::Call, Timer::Describe, Timer::Ping] {
+        for timer in [Timer::Call, Timer::Describe, Timer::Ping, Timer::Presence] {
             self.set(slot, device, timer, None);
         }
+    }
+
+    /// Whether a timer of the device is set.
+    pub(crate) fn is_set(device: &mut Device, timer: Timer) -> bool {
+        device.busy.as_mut().is_some_and(|busy| busy.dues.of(timer).is_some())
     }
 
     /// When the first one is due.

@@ -156,6 +156,30 @@ fn a_new_address_is_written_and_nobody_told() {
 }
 
 #[test]
+fn an_address_that_changes_with_every_message_is_written_once_a_second() {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    let before = presences(&world).len();
+    let mut peer = ([198, 51, 100, 9], 6000).into();
+    for port in 0..50 {
+        peer = ([198, 51, 100, 9], 6000 + port).into();
+        world.link(LinkEvent::Moved { link: link(1), peer });
+        world.run(millis(90));
+    }
+    assert_eq!(presences(&world).len() - before, 5);
+    world.run(seconds(1));
+    let last = world.records.iter().rev().find_map(|(_, entry)| match entry {
+        Entry::Presence { peer, .. } => *peer,
+        _ => None,
+    });
+    assert_eq!(last, Some(peer));
+    let after = presences(&world).len();
+    world.run(seconds(120));
+    assert_eq!(presences(&world).len(), after, "what is written is not written again");
+    assert_eq!(world.shard.next_timeout(), None);
+}
+
+#[test]
 fn record_numbers_are_granted_when_the_reservation_is_durable() {
     let mut world = World::new();
     world.online(1, OWNER);
