@@ -202,7 +202,7 @@ pub enum Verdict {
     Accepted,
     /// 4.00
     BadRequest,
-    /// 4.03: the account is paused.
+    /// 4.03: the account is paused, or the session is being ended.
     Forbidden,
     /// 4.13
     TooLarge,

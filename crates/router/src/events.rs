@@ -26,7 +26,7 @@ impl Shard {
     ) {
         let Some(device) = self.devices.get(slot) else { return };
         if device.marks.leaving {
-            return self.acknowledge_now(slot, receipt, Verdict::Accepted);
+            return self.acknowledge_now(slot, receipt, verdict_of_leaving(&message));
         }
         let is_describe = matches!(message, DeviceMessage::Describe(_));
         if device.marks.unknown && !is_describe && receipt.is_some() {
@@ -259,6 +259,17 @@ impl Shard {
         let Some(account) = device.row.account else { return };
         for subscribe in &forgotten.list {
             self.subscriptions.remove(account, slot, subscribe);
+        }
+    }
+}
+
+/// What a device that is thrown out hears: nothing it says is kept, and it must not take an event
+/// for published.
+fn verdict_of_leaving(message: &DeviceMessage) -> Verdict {
+    match message {
+        DeviceMessage::Publish(_) => Verdict::Forbidden,
+        DeviceMessage::Describe(_) | DeviceMessage::Goodbye(_) | DeviceMessage::Subscribe(_) => {
+            Verdict::Accepted
         }
     }
 }

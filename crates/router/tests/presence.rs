@@ -221,7 +221,7 @@ fn a_replaced_key_ends_the_session_by_a_key_change() {
     assert_eq!(world.replies[&id], Ok(Reply::Done));
     assert_eq!(world.sent.last().expect("a message").2, CloudMessage::KeyChange);
     let receipt = world.publish(1, "last words");
-    assert_eq!(world.verdicts(receipt), [Verdict::Accepted]);
+    assert_eq!(world.verdicts(receipt), [Verdict::Forbidden], "it is not published");
     world.run(seconds(1));
     assert!(world.commands.contains(&(link(1), Command::Close)));
     assert!(!world.is_online(1));
