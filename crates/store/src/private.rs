@@ -13,9 +13,19 @@ const FILE: u32 = 0o600;
 const OTHERS: u32 = 0o077;
 
 /// Creates a folder, those above it included, that nobody else can look into. One that is there stays
-/// as it is: who may enter it is the operator's choice.
+/// as it is: who may enter it is the operator's choice. What is made durable inside is found after a
+/// loss of power only if the names of new folders are durable, too.
 pub(crate) fn create_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(FOLDER).create(path)
+    let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let new: Vec<_> = path.ancestors().take_while(is_new).collect();
+    DirBuilder::new().recursive(true).mode(FOLDER).create(path)?;
+    new.into_iter().filter_map(Path::parent).try_for_each(sync_names)
+}
+
+/// Makes the names in a folder durable.
+pub(crate) fn sync_names(folder: &Path) -> io::Result<()> {
+    let here = Path::new(".");
+    File::open(if folder.as_os_str().is_empty() { here } else { folder })?.sync_all()
 }
 
 /// Creates a folder like [`create_folder`], or takes it from all others.

@@ -48,10 +48,6 @@ impl Folder {
         private::own_folder(path)?;
         Ok(Self { path: path.to_owned() })
     }
-
-    fn sync_names(&self) -> io::Result<()> {
-        File::open(&self.path)?.sync_all()
-    }
 }
 
 impl Disk for Folder {
@@ -68,7 +64,7 @@ impl Disk for Folder {
 
     fn create(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
         let file = private::options().read(true).truncate(true).open(self.path(first))?;
-        self.sync_names()?;
+        private::sync_names(&self.path)?;
         Ok(Arc::new(file))
     }
 
