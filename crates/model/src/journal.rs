@@ -50,6 +50,9 @@ pub enum Entry {
         peer: Option<SocketAddr>,
         /// When it was last heard.
         last_heard: Timestamp,
+        /// The highest record number of its session, so that no record up to it is taken again after a
+        /// restart; 0 if this entry tells none.
+        record_seen: u64,
     },
     /// An accepted event, kept for the replay window of the event streams. One that no account owns
     /// is never recorded.

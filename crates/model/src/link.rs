@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId};
+use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId, Timestamp};
 
 /// How a device is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -55,6 +55,16 @@ pub enum LinkEvent {
     Alive {
         /// Which connection.
         link: LinkId,
+    },
+    /// Records came of which nothing else tells (UDP): at the latest [`crate::limits::PRESENCE_WRITTEN`]
+    /// after the first of them. No sign that a silent device is back.
+    Heard {
+        /// Which connection.
+        link: LinkId,
+        /// When the last of them came.
+        at: Timestamp,
+        /// The highest record number so far.
+        record: u64,
     },
     /// A message for the shard. With a receipt it waits for [`Command::Acknowledge`].
     Message {
@@ -126,6 +136,8 @@ pub enum LinkEvent {
         link: LinkId,
         /// Its new address.
         peer: SocketAddr,
+        /// The highest record number so far.
+        record: u64,
     },
     /// Nothing was heard for longer than the device's keep-alive allows.
     Silent {

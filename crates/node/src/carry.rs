@@ -178,6 +178,12 @@ impl Carrier {
         self.carry(now);
     }
 
+    /// Writes down what is written later otherwise.
+    pub(crate) fn tell_all(&mut self, now: Now) {
+        self.endpoint.tell_all(now);
+        self.carry(now);
+    }
+
     /// Carries until the machines have nothing more to say.
     pub(crate) fn carry(&mut self, now: Now) {
         while let Some(output) = self.endpoint.poll_output() {
@@ -292,7 +298,7 @@ impl Carrier {
     fn observe(&mut self, event: &LinkEvent) {
         match event {
             LinkEvent::Opened(opened) => self.opened(opened),
-            LinkEvent::Moved { link, peer } => self.heard_from(*link, *peer),
+            LinkEvent::Moved { link, peer, .. } => self.heard_from(*link, *peer),
             LinkEvent::Closed { link, .. } => {
                 if let Some(peer) = self.peers.remove(link) {
                     self.shared.registry.address_left(peer);
@@ -302,6 +308,7 @@ impl Carrier {
             | LinkEvent::Answered { .. }
             | LinkEvent::Attempt { .. }
             | LinkEvent::Copy { .. }
+            | LinkEvent::Heard { .. }
             | LinkEvent::Message { .. }
             | LinkEvent::Reserve { .. }
             | LinkEvent::Silent { .. }

@@ -148,7 +148,10 @@ impl ShardTask {
 
     fn notice(&mut self, now: Now, notice: Notice) {
         match notice {
-            Notice::Quiesce => self.reading = false,
+            Notice::Quiesce => {
+                self.reading = false;
+                self.carrier.tell_all(now);
+            }
             Notice::Stop(done) => self.stop = Some(done),
             Notice::Answer(_) | Notice::Closed(_) | Notice::Commit(_) | Notice::Input(_) => {
                 self.carrier.notice(now, notice);

@@ -72,7 +72,8 @@ impl Node {
 
 fn presence(state: DeviceState) -> Option<Entry> {
     let DeviceState { device, online, peer, last_heard, .. } = state;
-    Some(Entry::Presence { device, online, peer, last_heard: last_heard? })
+    // The shard that holds the session tells its record numbers in its own order.
+    Some(Entry::Presence { device, online, peer, last_heard: last_heard?, record_seen: 0 })
 }
 
 fn join(thread: JoinHandle<()>) {

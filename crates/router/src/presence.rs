@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use model::journal::Entry;
 use model::limits::PRESENCE_WRITTEN;
-use model::{Event, EventData, EventId, EventName, Now, Origin, Refusal};
+use model::{Event, EventData, EventId, EventName, Now, Origin, Refusal, Timestamp};
 
 use crate::device::{Device, Slot};
 use crate::gate::Publisher;
@@ -47,6 +47,16 @@ impl Shard {
             self.come_online(now, slot);
         }
         self.answer_pings(slot, true);
+    }
+
+    /// Records came that only show that its session goes on.
+    pub(crate) fn heard_of(&mut self, slot: Slot, at: Timestamp, record: u64) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        if device.marks.leaving {
+            return;
+        }
+        device.last_heard = device.last_heard.max(at);
+        self.write_presence_and_record(slot, record);
     }
 
     fn come_online(&mut self, now: Now, slot: Slot) {
@@ -103,6 +113,11 @@ impl Shard {
 
     /// Writes where the device is and whether it is online.
     pub(crate) fn write_presence(&mut self, slot: Slot) {
+        self.write_presence_and_record(slot, 0);
+    }
+
+    /// The same with the highest record number of its session.
+    pub(crate) fn write_presence_and_record(&mut self, slot: Slot, record_seen: u64) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         device.marks.presence_due = false;
         device.marks.moved = false;
@@ -111,6 +126,7 @@ impl Shard {
             online: device.marks.online,
             peer: Some(device.peer),
             last_heard: device.last_heard,
+            record_seen,
         };
         self.record(entry, None);
     }
@@ -129,21 +145,22 @@ impl Shard {
     }
 
     /// Writes another address down: at once, but one that changes with every message once a second.
-    pub(crate) fn write_address(&mut self, now: Now, slot: Slot) {
+    /// The number of its record, too, unless it waits: then the connection tells it within the minute.
+    pub(crate) fn write_address(&mut self, now: Now, slot: Slot, record: u64) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         if Timers::is_set(device, Timer::Presence) {
             device.marks.moved = true;
             return;
         }
         self.timers.set(slot, device, Timer::Presence, Some(now.mono.after(ADDRESS_WRITTEN)));
-        self.write_presence(slot);
+        self.write_presence_and_record(slot, record);
     }
 
     pub(crate) fn moved_timer(&mut self, now: Now, slot: Slot) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         self.timers.set(slot, device, Timer::Presence, None);
         if device.marks.moved {
-            self.write_address(now, slot);
+            self.write_address(now, slot, 0);
         }
     }
 }

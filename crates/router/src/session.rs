@@ -148,12 +148,12 @@ impl Shard {
         }
     }
 
-    pub(crate) fn moved(&mut self, now: Now, slot: Slot, peer: SocketAddr) {
+    pub(crate) fn moved(&mut self, now: Now, slot: Slot, peer: SocketAddr, record: u64) {
         if let Some(device) = self.devices.get_mut(slot) {
             device.peer = peer;
         }
         self.heard(now, slot);
-        self.write_address(now, slot);
+        self.write_address(now, slot, record);
     }
 
     pub(crate) fn reserve(&mut self, slot: Slot, link: LinkId, record_limit: u64) {

@@ -154,10 +154,11 @@ impl Shard {
             LinkEvent::Copy { message, receipt, source, .. } => {
                 self.copied(now, slot, &message, receipt, source);
             }
+            LinkEvent::Heard { at, record, .. } => self.heard_of(slot, at, record),
             LinkEvent::Message { message, receipt, source, .. } => {
                 self.message(now, slot, message, receipt, source);
             }
-            LinkEvent::Moved { peer, .. } => self.moved(now, slot, peer),
+            LinkEvent::Moved { peer, record, .. } => self.moved(now, slot, peer, record),
             LinkEvent::Opened(_) => {}
             LinkEvent::Reserve { link, record_limit } => {
                 self.reserve(slot, link, record_limit);
@@ -354,6 +355,7 @@ fn link_of(event: &LinkEvent) -> LinkId {
         | LinkEvent::Attempt { link, .. }
         | LinkEvent::Closed { link, .. }
         | LinkEvent::Copy { link, .. }
+        | LinkEvent::Heard { link, .. }
         | LinkEvent::Message { link, .. }
         | LinkEvent::Moved { link, .. }
         | LinkEvent::Reserve { link, .. }

@@ -148,9 +148,9 @@ fn a_new_address_is_written_and_nobody_told() {
     let mut world = World::new();
     world.online(1, OWNER);
     let peer = "198.51.100.9:6000".parse().expect("an address");
-    world.link(LinkEvent::Moved { link: link(1), peer });
+    world.link(LinkEvent::Moved { link: link(1), peer, record: 77 });
     assert_eq!(world.state(1).peer, Some(peer));
-    let written = |(_, entry): &(u64, Entry)| matches!(entry, Entry::Presence { peer: Some(at), .. } if *at == peer);
+    let written = |(_, entry): &(u64, Entry)| matches!(entry, Entry::Presence { peer: Some(at), record_seen: 77, .. } if *at == peer);
     assert!(world.records.iter().any(written));
     assert_eq!(world.statuses(1), ["online"]);
 }
@@ -163,7 +163,7 @@ fn an_address_that_changes_with_every_message_is_written_once_a_second() {
     let mut peer = ([198, 51, 100, 9], 6000).into();
     for port in 0..50 {
         peer = ([198, 51, 100, 9], 6000 + port).into();
-        world.link(LinkEvent::Moved { link: link(1), peer });
+        world.link(LinkEvent::Moved { link: link(1), peer, record: 9 });
         world.run(millis(90));
     }
     assert_eq!(presences(&world).len() - before, 5);
@@ -177,6 +177,30 @@ fn an_address_that_changes_with_every_message_is_written_once_a_second() {
     world.run(seconds(120));
     assert_eq!(presences(&world).len(), after, "what is written is not written again");
     assert_eq!(world.shard.next_timeout(), None);
+}
+
+#[test]
+fn record_numbers_that_were_seen_are_written_and_those_of_an_older_session_never_again() {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    let seen = |world: &World| match world.records.last() {
+        Some((_, Entry::Presence { record_seen, last_heard, online, .. })) => {
+            (*record_seen, *last_heard, *online)
+        }
+        other => panic!("{other:?}"),
+    };
+    let at = world.now.utc.after(seconds(20));
+    world.link(LinkEvent::Heard { link: link(1), at, record: 500 });
+    assert_eq!(seen(&world), (500, at, true));
+    world.goodbye(1);
+    world.link(LinkEvent::Heard { link: link(1), at, record: 501 });
+    assert_eq!(seen(&world), (501, at, false), "no sign that it is back");
+    assert_eq!(world.statuses(1), ["online", "offline"]);
+    let before = world.records.len();
+    world.hello_on(1, link(7), true);
+    for (_, entry) in &world.records[before..] {
+        assert!(!matches!(entry, Entry::Presence { record_seen: 500.., .. }), "{entry:?}");
+    }
 }
 
 #[test]

@@ -432,6 +432,32 @@ async fn what_was_journalled_is_recovered() {
 }
 
 #[tokio::test]
+async fn record_numbers_that_were_only_heard_are_recovered_and_go_with_their_session() {
+    on_each(async |store: Arc<Store>| {
+        store.devices().insert(&new_device(1), NOW).await.expect("new");
+        let mut journal = store.journal().expect("the only writer");
+        let heard = |record_seen| Entry::Presence {
+            device: device(1),
+            online: true,
+            peer: None,
+            last_heard: NOW,
+            record_seen,
+        };
+        for (entries, seen) in [
+            (vec![session(1, true, 1), heard(70)], 70),
+            (vec![heard(0)], 70),
+            (vec![heard(90)], 90),
+            (vec![session(1, true, 2), heard(5)], 5),
+        ] {
+            journal.append(NOW, &entries).expect("written");
+            let recovery = store.recover().await.expect("readable");
+            assert_eq!(recovery.sessions[0].session.record_seen, seen);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_hello_in_a_resumed_session_clears_subscriptions_and_keeps_the_record_numbers() {
     on_each(async |store: Arc<Store>| {
         store.devices().insert(&new_device(1), NOW).await.expect("new");

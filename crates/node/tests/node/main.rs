@@ -5,4 +5,5 @@
 mod devices;
 mod hub;
 mod load;
+mod records;
 mod support;

@@ -94,6 +94,16 @@ impl Endpoint {
         }
     }
 
+    /// Tells everything about sessions that is told later otherwise: for an end in order.
+    pub fn tell_all(&mut self, now: Now) {
+        for slot in 0..self.slots.len() {
+            self.with_connection(now, slot, |connection, cx| {
+                connection.tell_heard(cx);
+                Upshot::Done
+            });
+        }
+    }
+
     /// When [`Self::handle_timeout`] is to be called at the latest.
     pub fn next_timeout(&self) -> Option<Mono> {
         self.timers.next().into_iter().chain(self.handshakes.next_timeout()).min()

@@ -80,6 +80,11 @@ impl Slots {
         u32::try_from(self.slots.len() - 1).ok()
     }
 
+    /// All slots have numbers below this one.
+    pub(crate) fn len(&self) -> u32 {
+        u32::try_from(self.slots.len()).unwrap_or(u32::MAX)
+    }
+
     /// The connection id of a slot, with four random bytes.
     pub(crate) fn cid(&self, slot: u32, random: [u8; 4]) -> Cid {
         let [_, high, middle, low] = slot.to_be_bytes();

@@ -24,7 +24,11 @@ fn a_record_with_connection_id_moves_the_session() {
         }
         let answers = world.deliver(device.peer, &datagram);
         assert_eq!(device.open(&world, answers[0].clone()), Some(empty_ack(port)));
-        assert_eq!(world.event(), LinkEvent::Moved { link: device.link, peer: device.peer });
+        let record = device.last_record();
+        assert_eq!(
+            world.event(),
+            LinkEvent::Moved { link: device.link, peer: device.peer, record }
+        );
     }
     assert_eq!(world.endpoint.counters().resumes, 2);
 }
@@ -38,7 +42,8 @@ fn a_record_of_type_254_moves_the_session_and_plain_ones_follow() {
     mark_moved(&mut datagram, &device.id.0);
     let answers = world.deliver(device.peer, &datagram);
     assert_eq!(device.open(&world, answers[0].clone()), Some(empty_ack(9)));
-    assert_eq!(world.event(), LinkEvent::Moved { link: device.link, peer: device.peer });
+    let record = device.last_record();
+    assert_eq!(world.event(), LinkEvent::Moved { link: device.link, peer: device.peer, record });
     assert_eq!(device.say(&mut world, &ping(10)), [empty_ack(10)]);
 }
 

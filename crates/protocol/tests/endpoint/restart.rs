@@ -114,6 +114,46 @@ fn records_the_journal_knows_are_refused_after_a_restart() {
 }
 
 #[test]
+fn what_was_only_heard_is_told_within_60_seconds_and_refused_after_a_restart() {
+    let mut before = World::new();
+    let mut device = Device::connected(&mut before, 1);
+    let mut session = stored(&mut before, &mut device);
+    let heard_at = before.now.utc;
+    let captured = device.seal(&ping(901));
+    before.deliver(device.peer, &captured);
+    before.pass(59 * SECOND);
+    assert!(before.heard.is_empty());
+    before.pass(SECOND);
+    assert_eq!(before.heard, [(heard_at, device.last_record())]);
+    before.pass(3600 * SECOND);
+    assert_eq!(before.heard.len(), 1, "an idle session costs nothing");
+
+    session.record_seen = device.last_record();
+    let mut world = World::new();
+    world.endpoint.restore(world.now, session).expect("restored");
+    let stranger = "198.51.100.66:6".parse().unwrap();
+    assert!(world.deliver(stranger, &captured).is_empty());
+    assert_eq!(world.endpoint.counters().dropped_replayed, 1);
+}
+
+#[test]
+fn a_burst_of_pings_is_told_once_a_minute_and_the_last_one_at_the_end() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    for id in 0..240 {
+        world.pass(SECOND);
+        device.say(&mut world, &ping(1000 + id));
+    }
+    assert_eq!(world.heard.len(), 4);
+    world.endpoint.tell_all(world.now);
+    world.drain();
+    assert_eq!(world.heard.last(), Some(&(world.now.utc, device.last_record())));
+    world.endpoint.tell_all(world.now);
+    world.drain();
+    assert_eq!(world.heard.len(), 5, "nothing new");
+}
+
+#[test]
 fn a_session_given_out_by_more_or_other_shards_is_found_all_the_same() {
     let mut before = World::with(|config| {
         config.shard = 5;

@@ -53,6 +53,8 @@ pub(crate) struct World {
     pub(crate) endpoint: Endpoint,
     pub(crate) now: Now,
     pub(crate) events: Vec<LinkEvent>,
+    /// Of them those that only tell a record number: when, and which.
+    pub(crate) heard: Vec<(Timestamp, u64)>,
     /// Frames for streams.
     pub(crate) streams: Vec<(LinkId, Vec<u8>)>,
     pub(crate) closed_streams: Vec<LinkId>,
@@ -78,6 +80,7 @@ impl World {
             endpoint: Endpoint::new(config),
             now: Now { mono: Mono(1000 * SECOND), utc: Timestamp(1_700_000_000_000) },
             events: Vec::new(),
+            heard: Vec::new(),
             streams: Vec::new(),
             closed_streams: Vec::new(),
             needs: Vec::new(),
@@ -127,6 +130,9 @@ impl World {
 
     fn take(&mut self, output: Output) {
         let answer = match output {
+            Output::Event(LinkEvent::Heard { at, record, .. }) => {
+                return self.heard.push((at, record));
+            }
             Output::Event(event) => return self.events.push(event),
             Output::Stream { link, bytes } => return self.streams.push((link, bytes)),
             Output::CloseStream { link } => return self.closed_streams.push(link),
@@ -256,6 +262,11 @@ impl Device {
         let session = self.client.session.as_mut().unwrap();
         session.seal(ContentType::ApplicationData, message, &mut datagram).unwrap();
         datagram
+    }
+
+    /// The number of the last record that was sealed.
+    pub(crate) fn last_record(&self) -> u64 {
+        self.client.session.as_ref().unwrap().next_record_number() - 1
     }
 
     /// Sends a message; gives what comes back at once.

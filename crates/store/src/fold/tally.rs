@@ -115,11 +115,12 @@ impl Tally {
                 }
             }
             Stored::Forget { device } => self.forget(device),
-            Stored::Presence { device, online, peer, last_heard } => {
+            Stored::Presence { device, online, peer, last_heard, record_seen } => {
                 let changes = self.device(device);
                 changes.online = Some(online);
                 changes.last_heard = Some(last_heard);
                 changes.peer = peer.or(changes.peer);
+                changes.record_seen = changes.record_seen.max(record_seen);
             }
             Stored::Publish { event, source, charge } => self.publish(&event, source, charge),
             Stored::Reserve { device, record_limit } => {

@@ -48,6 +48,7 @@ fn entry(random: &mut StdRng, at: Timestamp) -> Entry {
             online: random.random_bool(0.5),
             peer: random.random_bool(0.5).then_some(([192, 0, 2, 1], 7).into()),
             last_heard: at,
+            record_seen: random.random_range(0..5000),
         },
         3 | 4 => session(random, device, source, at),
         5 | 6 => Entry::Subscribe { device, subscribe: subscribe(random), source },

@@ -18,7 +18,7 @@ pub(crate) const BATCH_HEADER_BYTES: usize = 32;
 pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The last byte is the version of the entries' encoding.
-const MAGIC: [u8; 8] = *b"CLDCHMB\x01";
+const MAGIC: [u8; 8] = *b"CLDCHMB\x02";
 
 /// What a segment's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +142,7 @@ mod tests {
         let header = SegmentHeader { first: 9, salt: 1 };
         let mut bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Some(header));
-        bytes[7] = 2;
+        bytes[7] = 1;
         assert_eq!(SegmentHeader::decode(&bytes), None);
     }
 }

@@ -27,7 +27,13 @@ pub(crate) enum Stored<'a> {
     /// See [`Entry::Forget`].
     Forget { device: DeviceId },
     /// See [`Entry::Presence`].
-    Presence { device: DeviceId, online: bool, peer: Option<SocketAddr>, last_heard: Timestamp },
+    Presence {
+        device: DeviceId,
+        online: bool,
+        peer: Option<SocketAddr>,
+        last_heard: Timestamp,
+        record_seen: u64,
+    },
     /// See [`Entry::Publish`].
     Publish {
         #[serde(borrow)]

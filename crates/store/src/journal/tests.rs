@@ -104,6 +104,7 @@ fn every_kind() -> Vec<Entry> {
             online: true,
             peer: Some("192.0.2.1:40000".parse().expect("an address")),
             last_heard: NOW,
+            record_seen: 300,
         },
         publish("23.5"),
         Entry::Reserve { device: device(1), record_limit: 2048 },
@@ -182,7 +183,7 @@ fn every_kind_of_entry_is_read_as_the_model_would_read_it() {
 }
 
 #[test]
-fn the_encoding_is_the_one_of_version_1() {
+fn the_encoding_is_the_one_of_version_2() {
     let bytes = encode(&publish("23.5"), Vec::new()).expect("encodable");
     let golden = "05 00 01 01e00fce680000000000000001 00 0474656d70 01 00 0432332e35 3c aaf2e4c08267 \
                   01 ac02 07 01 01 01e00fce680000000000000001 01b960 03 01 14 aaf2e4c08267";
@@ -198,7 +199,7 @@ fn the_encoding_is_the_one_of_version_1() {
         2_575_898_855,
         3_431_224_989,
         2_669_277_274,
-        2_653_291_394,
+        1_037_677_923,
         1_318_473_270,
         2_843_999_360,
         329_266_762,

@@ -1,6 +1,7 @@
 //! What the device says.
 
 use model::DeviceMessage;
+use model::limits::PRESENCE_WRITTEN;
 use model::link::{LinkEvent, Transport};
 use secure::dtls::codec::alert;
 use secure::dtls::{ContentType, Opened};
@@ -335,9 +336,12 @@ impl Connection {
         self.answer_ping(cx);
         let returns = self.unannounced && news != News::Copy;
         cx.counters.resumes += u64::from(returns || arrival.moved);
-        let (link, peer) = (self.link, self.peer);
+        let (link, peer, record) = (self.link, self.peer, self.record_seen());
+        if self.is_datagram() && self.tell_at.is_none() {
+            self.tell_at = Some(cx.now.mono.after(PRESENCE_WRITTEN));
+        }
         if arrival.moved && news != News::Hello {
-            cx.out.event(LinkEvent::Moved { link, peer });
+            cx.out.event(LinkEvent::Moved { link, peer, record });
         }
         if returns && news == News::Life {
             self.unannounced = false;

@@ -24,7 +24,7 @@ use std::net::SocketAddr;
 
 use model::limits::{RECORD_NUMBERS_LOW, RECORD_NUMBERS_RESERVED, TCP_SILENCE};
 use model::link::{LinkEvent, Transport};
-use model::{DeviceId, Hello, LinkId, Mono, Now};
+use model::{DeviceId, Hello, LinkId, Mono, Now, Timestamp};
 use secure::dtls::{ConnectionId, ContentType, Session};
 use secure::tcp::{FrameKeys, FrameOpener, FrameSealer};
 
@@ -55,6 +55,8 @@ pub(crate) struct Connection {
     online: bool,
     /// Whether the shard waits to hear that the device is alive.
     unannounced: bool,
+    /// When the shard is told of records that it knows nothing of.
+    tell_at: Option<Mono>,
     busy: Option<Box<Busy>>,
 }
 
@@ -171,6 +173,7 @@ impl Connection {
             phase: Phase::Silent,
             online: false,
             unannounced: false,
+            tell_at: None,
             busy: None,
         }
     }
@@ -204,6 +207,21 @@ impl Connection {
         }
     }
 
+    /// The highest record number that came; 0 over TCP.
+    fn record_seen(&self) -> u64 {
+        self.session().map_or(0, Session::record_seen)
+    }
+
+    /// Tells the shard of records that nothing else told of, if there are any.
+    pub(crate) fn tell_heard(&mut self, cx: &mut Context<'_>) {
+        if self.tell_at.take().is_none() {
+            return;
+        }
+        let ago = cx.now.mono.since(self.heard_at).as_millis();
+        let at = Timestamp(cx.now.utc.0.saturating_sub(i64::try_from(ago).unwrap_or(0)));
+        cx.out.event(LinkEvent::Heard { link: self.link, at, record: self.record_seen() });
+    }
+
     pub(crate) fn newcomer_mut(&mut self) -> Option<&mut Newcomer> {
         self.busy.as_mut()?.newcomer.as_deref_mut()
     }
@@ -218,7 +236,7 @@ impl Connection {
         let silence = self.online.then(|| self.silent_at());
         let can_send = self.can_send();
         let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
-        silence.into_iter().chain(busy).min()
+        silence.into_iter().chain(busy).chain(self.tell_at).min()
     }
 
     fn silent_at(&self) -> Mono {

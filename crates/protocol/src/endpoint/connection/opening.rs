@@ -22,6 +22,7 @@ impl Connection {
         self.traits = Traits::new(&hello, self.transport());
         self.online = true;
         self.unannounced = false;
+        self.tell_at = None;
         self.forget_exchanges(cx.now.mono);
         match self.transport() {
             Transport::Udp => self.fall_quiet(cx, header),

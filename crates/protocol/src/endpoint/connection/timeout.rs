@@ -22,6 +22,9 @@ impl Connection {
             self.drop_answers_due(cx);
             self.send_waiting(cx);
         }
+        if self.tell_at.is_some_and(|at| at <= now) {
+            self.tell_heard(cx);
+        }
         if self.online && self.silent_at() <= now {
             return self.fall_silent(cx);
         }
