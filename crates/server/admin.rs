@@ -236,9 +236,7 @@ impl Desk {
             Request::ListDevices { owner } => self.list_devices(owner.as_deref()).await,
             Request::SetPlan(order) => self.set_plan(&order).await,
             Request::Usage { owner } => self.usage(owner.as_deref()).await,
-            Request::DeviceUsage { owner, from, to } => {
-                self.device_usage(&owner, &from, &to).await
-            }
+            Request::DeviceUsage { owner, from, to } => self.device_usage(&owner, &from, &to).await,
         };
         done.unwrap_or_else(Reply::Refused)
     }

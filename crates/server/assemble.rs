@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metering::Catalogues;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use node::{Handle, Node};
 use store::Store;
 use tokio::net::TcpListener;
@@ -47,6 +47,8 @@ impl Server {
     /// to do.
     pub async fn start(config: &Config) -> Result<Self, String> {
         let data = config.data.dir.clone();
+        // Before anything counts.
+        let metrics = start_metrics();
         let store = Store::open(&data).await.map_err(|why| why.to_string())?;
         let store = Arc::new(store);
         let keys = server_keys::load_or_create(&data).map_err(|why| why.to_string())?;
@@ -55,7 +57,6 @@ impl Server {
         let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
         let limits = config.limits.to_web().map_err(|why| why.to_string())?;
-        let metrics = start_metrics();
         let render: web::RenderMetrics = Arc::new(move || metrics.render());
         let state = web::State::new(Arc::clone(&store), handle.clone(), render, limits);
         let http = web::serve(listener, state).map_err(|why| format!("HTTP: {why}"))?;
@@ -132,7 +133,7 @@ fn node_config(config: &Config, catalogues: Catalogues) -> node::NodeConfig {
 fn start_metrics() -> PrometheusHandle {
     static METRICS: std::sync::OnceLock<PrometheusHandle> = std::sync::OnceLock::new();
     let handle = METRICS.get_or_init(|| {
-        let recorder = PrometheusBuilder::new().build_recorder();
+        let recorder = with_buckets().build_recorder();
         let handle = recorder.handle();
         let _ = metrics::set_global_recorder(recorder);
         handle
@@ -145,4 +146,17 @@ fn start_metrics() -> PrometheusHandle {
         }
     });
     handle.clone()
+}
+
+/// Histograms: times from 0.1 ms to 10 s, sizes from 1 to 65,536.
+fn with_buckets() -> PrometheusBuilder {
+    let times = [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0];
+    let sizes = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16_384.0, 65_536.0];
+    let (seconds, entries) =
+        (Matcher::Suffix("_seconds".into()), Matcher::Suffix("_entries".into()));
+    let builder = PrometheusBuilder::new().set_buckets_for_metric(seconds, &times);
+    // Refused are empty lists of buckets alone.
+    builder
+        .and_then(|builder| builder.set_buckets_for_metric(entries, &sizes))
+        .unwrap_or_else(|_| PrometheusBuilder::new())
 }

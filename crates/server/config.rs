@@ -38,6 +38,40 @@ pub struct Config {
     pub log: LogConfig,
 }
 
+/// More threads than any machine has cores are a mistake.
+const HANDSHAKE_THREADS_MAX: usize = 1024;
+/// Each place holds one job of a few hundred bytes.
+const HANDSHAKE_QUEUE_MAX: usize = 1_000_000;
+
+/// Reads a whole number; a fraction is refused, where the settings library would round it.
+fn whole<'de, D, T>(source: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: TryFrom<u64>,
+{
+    let number = source.deserialize_any(WholeNumber)?;
+    T::try_from(number).map_err(|_| serde::de::Error::custom(format!("{number} is too large")))
+}
+
+struct WholeNumber;
+
+impl serde::de::Visitor<'_> for WholeNumber {
+    type Value = u64;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("a whole number from 0 on")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<u64, E> {
+        Ok(value)
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<u64, E> {
+        let refused = |_| E::invalid_value(serde::de::Unexpected::Signed(value), &self);
+        u64::try_from(value).map_err(refused)
+    }
+}
+
 /// `[data]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,6 +87,7 @@ pub struct UdpConfig {
     /// Address and port; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Bytes asked of the kernel for each direction.
+    #[serde(deserialize_with = "whole")]
     pub socket_buffer_bytes: usize,
 }
 
@@ -63,8 +98,10 @@ pub struct TcpConfig {
     /// Address and port; port 0 picks a free one.
     pub listen: SocketAddr,
     /// Open connections in total.
+    #[serde(deserialize_with = "whole")]
     pub connections_max: usize,
     /// Open connections from one IP address.
+    #[serde(deserialize_with = "whole")]
     pub connections_per_address_max: usize,
 }
 
@@ -83,10 +120,13 @@ pub struct HttpConfig {
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     /// Threads that own devices; 0 chooses by cores.
+    #[serde(deserialize_with = "whole")]
     pub shards: usize,
     /// Threads for public-key work; 0 chooses by cores.
+    #[serde(deserialize_with = "whole")]
     pub handshake_threads: usize,
     /// Jobs that may wait for them.
+    #[serde(deserialize_with = "whole")]
     pub handshake_queue: usize,
 }
 
@@ -103,8 +143,10 @@ pub struct ProvisioningConfig {
 #[serde(deny_unknown_fields)]
 pub struct PublishConfig {
     /// Milliseconds for one more publish; 0: no limit.
+    #[serde(deserialize_with = "whole")]
     pub refill_ms: u32,
     /// Publishes at once.
+    #[serde(deserialize_with = "whole")]
     pub burst: u32,
 }
 
@@ -140,16 +182,22 @@ pub struct MailConfig {
 #[serde(deny_unknown_fields)]
 pub struct LimitsConfig {
     /// Requests from one address in 300 s.
+    #[serde(deserialize_with = "whole")]
     pub requests_max: u32,
     /// Sign-ins from one address in 300 s.
+    #[serde(deserialize_with = "whole")]
     pub token_requests_max: u32,
     /// Requests about tokens and users from one address in 300 s.
+    #[serde(deserialize_with = "whole")]
     pub management_requests_max: u32,
     /// Event streams opened from one address in 300 s.
+    #[serde(deserialize_with = "whole")]
     pub streams_opened_max: u32,
     /// Event streams open at once from one address.
+    #[serde(deserialize_with = "whole")]
     pub streams_open_max: u32,
     /// Failed sign-ins in a row before an address is locked out for 30 minutes.
+    #[serde(deserialize_with = "whole")]
     pub failed_sign_ins_max: u32,
     /// Networks without limits.
     pub exempt: Vec<String>,
@@ -259,6 +307,7 @@ impl Config {
                 ),
             });
         }
+        self.check_ranges()?;
         self.check_plans()?;
         crate::mail::check(&self.mail)?;
         if self.publish.refill_ms > 0 && self.publish.burst == 0 {
@@ -269,6 +318,32 @@ impl Config {
         }
         self.limits.to_web()?;
         Ok(self)
+    }
+
+    /// Numbers that mean something within bounds only.
+    fn check_ranges(&self) -> Result<(), ConfigError> {
+        let bounds = [
+            ("node.shards", self.node.shards, 0..=node::SHARDS_MAX),
+            ("node.handshake_threads", self.node.handshake_threads, 0..=HANDSHAKE_THREADS_MAX),
+            ("node.handshake_queue", self.node.handshake_queue, 1..=HANDSHAKE_QUEUE_MAX),
+            ("tcp.connections_max", self.tcp.connections_max, 1..=usize::MAX),
+            (
+                "tcp.connections_per_address_max",
+                self.tcp.connections_per_address_max,
+                1..=usize::MAX,
+            ),
+        ];
+        for (key, value, range) in bounds {
+            if !range.contains(&value) {
+                let why = format!("{value} is not between {} and {}", range.start(), range.end());
+                return Err(ConfigError::Refused { key, why });
+            }
+        }
+        if self.data.dir.as_os_str().is_empty() {
+            let why = "it must name a folder".to_owned();
+            return Err(ConfigError::Refused { key: "data.dir", why });
+        }
+        Ok(())
     }
 
     fn check_plans(&self) -> Result<(), ConfigError> {

@@ -13,6 +13,14 @@ pub enum OpenError {
         /// Where the first bad batch begins.
         offset: u64,
     },
+    /// The database file cannot be used.
+    #[error("{path}: {why}. If the file is damaged, restore the data folder from a backup", path = path.display())]
+    Database {
+        /// Which file.
+        path: PathBuf,
+        /// What the database said.
+        why: String,
+    },
     /// The folder or a file in it cannot be read or written.
     #[error("{path}: {source}", path = path.display())]
     Io {

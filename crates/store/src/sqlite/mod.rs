@@ -55,8 +55,8 @@ impl Tables {
             .busy_timeout(BUSY_TIMEOUT);
         // A new file changes to the write-ahead log on one connection: two at once would find each
         // other's lock, and that change does not wait.
-        let first = options.connect().await.map_err(failed)?;
-        first.close().await.map_err(failed)?;
+        let first = options.connect().await.map_err(|error| unusable(&error, file))?;
+        first.close().await.map_err(|error| unusable(&error, file))?;
         Self::connect(options, CONNECTIONS_MAX, file).await
     }
 
@@ -77,12 +77,11 @@ impl Tables {
             .row_buffer_size(1024);
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
-            .min_connections(1)
             .idle_timeout(None)
             .max_lifetime(None)
             .connect_with(options)
             .await
-            .map_err(failed)?;
+            .map_err(|error| unusable(&error, file))?;
         MIGRATOR.run(&pool).await.map_err(|error| migration_error(error, file))?;
         Ok(Self { pool })
     }
@@ -104,8 +103,12 @@ fn migration_error(error: MigrateError, file: &Path) -> OpenError {
         MigrateError::VersionMissing(found) | MigrateError::VersionTooNew(found, _) => {
             OpenError::NewerVersion { path: file.to_owned(), found, known }
         }
-        other => OpenError::Store(StoreError::Unavailable(other.to_string())),
+        other => OpenError::Database { path: file.to_owned(), why: other.to_string() },
     }
+}
+
+fn unusable(error: &sqlx::Error, file: &Path) -> OpenError {
+    OpenError::Database { path: file.to_owned(), why: error.to_string() }
 }
 
 /// What the database said, by who must act.
