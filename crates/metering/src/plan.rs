@@ -109,8 +109,8 @@ fn parse_blocks(blocks: i64) -> Result<NonZeroU32, PlanError> {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Agreement {
-    /// Name of its catalogue.
-    pub catalogue: String,
+    /// Name of its catalogue; absent: the one of the server's settings, whichever that is.
+    pub catalogue: Option<String>,
     /// Its plan.
     pub plan: Plan,
     /// When its periods begin.
@@ -118,13 +118,14 @@ pub struct Agreement {
 }
 
 impl Agreement {
-    /// The agreement with its catalogue's figures.
+    /// The agreement with its catalogue's figures; `default` names the catalogue of the settings.
     ///
     /// # Errors
     /// [`CatalogueError::Unknown`].
-    pub fn terms(&self, catalogues: &Catalogues) -> Result<Terms, CatalogueError> {
-        let catalogue = catalogues.get(&self.catalogue)?;
-        Ok(Terms { catalogue, plan: self.plan, anchor: self.anchor })
+    pub fn terms(&self, catalogues: &Catalogues, default: &str) -> Result<Terms, CatalogueError> {
+        let catalogue = catalogues.get(self.catalogue.as_deref().unwrap_or(default))?;
+        let is_named = self.catalogue.is_some();
+        Ok(Terms { catalogue, is_named, plan: self.plan, anchor: self.anchor })
     }
 }
 
@@ -133,6 +134,8 @@ impl Agreement {
 pub struct Terms {
     /// Its catalogue.
     pub catalogue: Arc<PlanCatalogue>,
+    /// Whether the agreement names it; else it is the one of the settings.
+    pub is_named: bool,
     /// Its plan.
     pub plan: Plan,
     /// When its periods begin.
@@ -161,7 +164,8 @@ impl Terms {
 
     /// The stored form.
     pub fn agreement(&self) -> Agreement {
-        Agreement { catalogue: self.catalogue.name.clone(), plan: self.plan, anchor: self.anchor }
+        let catalogue = self.is_named.then(|| self.catalogue.name.clone());
+        Agreement { catalogue, plan: self.plan, anchor: self.anchor }
     }
 }
 
@@ -206,7 +210,7 @@ mod tests {
             Plan::Enterprise { contract },
         ] {
             let anchor = Anchor::new(2, 31).expect("a day");
-            let agreement = Agreement { catalogue: "2022".into(), plan, anchor };
+            let agreement = Agreement { catalogue: Some("2022".into()), plan, anchor };
             let text = serde_json::to_string(&agreement).expect("JSON");
             assert_eq!(serde_json::from_str::<Agreement>(&text).expect("the same"), agreement);
         }

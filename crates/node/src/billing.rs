@@ -110,7 +110,7 @@ impl Billing {
         catalogues.get(default_catalogue)?;
         let mut book = Book::default();
         for stored in store.agreements().all().await? {
-            book.restore(&stored, &catalogues)?;
+            book.restore(&stored, &catalogues, default_catalogue)?;
         }
         let default_catalogue = default_catalogue.to_owned();
         let (book, gate) = (Mutex::new(book), Mutex::default());
@@ -189,10 +189,10 @@ impl Billing {
         let mut book = self.book.lock().await;
         let before = self.current(&mut book, account, now).await?;
         let old = before.terms();
-        let catalogue = terms.catalogue.clone().unwrap_or_else(|| old.catalogue.name.clone());
+        let catalogue = terms.catalogue.clone().or_else(|| old.agreement().catalogue);
         let anchor = terms.anchor.unwrap_or_else(|| anchor_for(&before, terms.plan));
         let agreement = Agreement { catalogue, plan: terms.plan, anchor };
-        let new = agreement.terms(&self.catalogues)?;
+        let new = agreement.terms(&self.catalogues, &self.default_catalogue)?;
         let usage = self.usage(account, before.period_under(now, &new)).await?;
         let mut after = before.clone();
         let decisions = after.change(now, new, &usage);
@@ -269,10 +269,9 @@ impl Billing {
         created_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), BillingError> {
-        let catalogue = self.default_catalogue.clone();
         let anchor = Anchor::of(created_at);
-        let agreement = Agreement { catalogue, plan: Plan::Unlimited, anchor };
-        let keeper = Keeper::new(agreement.terms(&self.catalogues)?, now);
+        let agreement = Agreement { catalogue: None, plan: Plan::Unlimited, anchor };
+        let keeper = Keeper::new(agreement.terms(&self.catalogues, &self.default_catalogue)?, now);
         self.keep(book, account, keeper, Vec::new()).await
     }
 

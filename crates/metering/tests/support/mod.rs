@@ -90,7 +90,7 @@ impl Account {
 
 pub fn terms(plan: Plan, anchored: Timestamp) -> Terms {
     let catalogue = Catalogues::shipped().expect("ships").get("2022").expect("ships");
-    Terms { catalogue, plan, anchor: Anchor::of(anchored) }
+    Terms { catalogue, is_named: true, plan, anchor: Anchor::of(anchored) }
 }
 
 pub fn operations(operations: u64) -> Usage {

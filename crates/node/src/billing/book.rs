@@ -25,11 +25,12 @@ impl Book {
         &mut self,
         stored: &StoredAgreement,
         catalogues: &Catalogues,
+        default_catalogue: &str,
     ) -> Result<(), BillingError> {
         let account = stored.account;
         let agreement: Agreement = parse(&stored.agreement, "agreement")?;
         let state: KeeperState = parse(&stored.keeper, "keeper")?;
-        let terms = agreement.terms(catalogues);
+        let terms = agreement.terms(catalogues, default_catalogue);
         let terms = terms.map_err(|why| BillingError::CatalogueGone { account, why })?;
         self.keepers.insert(account, Keeper::restore(terms, state));
         Ok(())
