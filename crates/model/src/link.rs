@@ -130,7 +130,7 @@ pub enum LinkEvent {
         /// Numbers below this one.
         record_limit: u64,
     },
-    /// The device's address changed.
+    /// The device's address changed, or is its own again after another device was heard from it.
     Moved {
         /// Which connection.
         link: LinkId,

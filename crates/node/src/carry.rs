@@ -301,7 +301,7 @@ impl Carrier {
             LinkEvent::Moved { link, peer, .. } => self.heard_from(*link, *peer),
             LinkEvent::Closed { link, .. } => {
                 if let Some(peer) = self.peers.remove(link) {
-                    self.shared.registry.address_left(peer);
+                    self.shared.registry.address_left(peer, self.number, *link);
                 }
             }
             LinkEvent::Alive { .. }
@@ -338,9 +338,9 @@ impl Carrier {
     pub(crate) fn heard_from(&mut self, link: LinkId, peer: SocketAddr) {
         if self.shared.shards.len() > 1 {
             if let Some(before) = self.peers.insert(link, peer) {
-                self.shared.registry.address_left(before);
+                self.shared.registry.address_left(before, self.number, link);
             }
-            self.shared.registry.address_is(peer, self.number);
+            self.shared.registry.address_is(peer, self.number, link);
         }
     }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use model::{
-    ApplicationDescription, DeviceId, DeviceRow, DeviceState, KeyHash, Platform, Timestamp,
+    ApplicationDescription, DeviceId, DeviceRow, DeviceState, KeyHash, LinkId, Platform, Timestamp,
 };
 use rustc_hash::FxHashMap;
 use store::Registered;
@@ -17,7 +17,7 @@ pub(crate) struct Registry {
     tables: RwLock<Tables>,
     /// By the address their session was last heard from; kept only with several shards, for
     /// datagrams without a connection id that the kernel gives to another one.
-    shards_by_address: RwLock<std::collections::HashMap<SocketAddr, u8>>,
+    shards_by_address: RwLock<std::collections::HashMap<SocketAddr, (u8, LinkId)>>,
     shards: u8,
 }
 
@@ -140,26 +140,28 @@ impl Registry {
         before.filter(|before| *before != shard)
     }
 
-    /// A session of `shard` is heard from this address.
-    pub(crate) fn address_is(&self, address: SocketAddr, shard: u8) {
+    /// This session of `shard` is heard from this address, and no other.
+    pub(crate) fn address_is(&self, address: SocketAddr, shard: u8, link: LinkId) {
         if self.shards > 1 {
             let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
-            shards.insert(address, shard);
+            shards.insert(address, (shard, link));
         }
     }
 
-    /// No session is heard from this address any more.
-    pub(crate) fn address_left(&self, address: SocketAddr) {
+    /// This session is not heard from this address any more; another one may be.
+    pub(crate) fn address_left(&self, address: SocketAddr, shard: u8, link: LinkId) {
         if self.shards > 1 {
             let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
-            shards.remove(&address);
+            if shards.get(&address) == Some(&(shard, link)) {
+                shards.remove(&address);
+            }
         }
     }
 
     /// The shard whose session is heard from this address.
     pub(crate) fn shard_by_address(&self, address: SocketAddr) -> Option<u8> {
         let shards = self.shards_by_address.read().unwrap_or_else(PoisonError::into_inner);
-        shards.get(&address).copied()
+        shards.get(&address).map(|(shard, _)| *shard)
     }
 
     /// Takes a device's row as the store has it; absent: the device was removed.
@@ -368,6 +370,20 @@ mod tests {
         assert_eq!(registry.session_began(id, 2), None);
         assert_eq!(registry.session_began(id, 3), Some(2));
         assert_eq!(registry.session_shard(id), Some(3));
+    }
+
+    #[test]
+    fn an_address_stays_with_the_session_that_was_heard_from_it_last() {
+        let registry = Registry::new(3, vec![]);
+        let address = "192.0.2.1:5".parse().unwrap();
+        registry.address_is(address, 1, LinkId(7));
+        for (shard, link) in [(2, 7), (2, 8), (1, 9)] {
+            registry.address_is(address, shard, LinkId(link));
+            registry.address_left(address, 1, LinkId(7));
+            assert_eq!(registry.shard_by_address(address), Some(shard));
+        }
+        registry.address_left(address, 1, LinkId(9));
+        assert_eq!(registry.shard_by_address(address), None);
     }
 
     #[test]

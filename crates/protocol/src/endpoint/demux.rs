@@ -35,7 +35,7 @@ impl Endpoint {
             Class::Plain => return self.handle_plain(now, from, bytes),
             Class::Cid(cid) => return self.handle_with_cid(now, from, cid, bytes),
             Class::Moved(device) => match self.slots.by_device(model::DeviceId(device)) {
-                Some(slot) => self.handle_record(now, slot, from, bytes),
+                Some(slot) => self.handle_marked(now, slot, from, bytes),
                 None => return self.unknown(Where::Device(model::DeviceId(device))),
             },
         }
@@ -90,18 +90,34 @@ impl Endpoint {
         Disposition::Taken
     }
 
-    /// A record for a session. Only an authentic one that is newer than all before moves the address.
+    /// A record of a session that is resumed. To other shards its address may be another session's by
+    /// now, so that it is told even if it is the old one.
+    fn handle_marked(&mut self, now: Now, slot: u32, from: SocketAddr, bytes: &mut [u8]) {
+        let is_shared = self.config.shards > 1;
+        self.open_record(now, slot, from, bytes, is_shared);
+    }
+
     fn handle_record(&mut self, now: Now, slot: u32, from: SocketAddr, bytes: &mut [u8]) {
+        self.open_record(now, slot, from, bytes, false);
+    }
+
+    /// A record for a session. Only an authentic one that is newer than all before moves the address,
+    /// or takes it back.
+    fn open_record(
+        &mut self,
+        now: Now,
+        slot: u32,
+        from: SocketAddr,
+        bytes: &mut [u8],
+        tells_address: bool,
+    ) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         let Some(session) = connection.session_mut() else { return };
         let opened = match session.open(bytes) {
             Ok(opened) => opened,
             Err(dropped) => return self.count_dropped(dropped),
         };
-        let moves = opened.newest && connection.peer != from;
-        if moves {
-            self.slots.set_peer(slot, from);
-        }
+        let moves = opened.newest && (self.slots.set_peer(slot, from) || tells_address);
         self.with_connection(now, slot, |connection, cx| {
             connection.handle_record(cx, &opened, moves)
         });

@@ -123,9 +123,10 @@ impl Slots {
         LinkId(self.links_made << SLOT_BITS | u64::from(slot))
     }
 
-    /// Puts a connection into a reserved slot. Over UDP it takes its address from whoever had it.
+    /// Puts a connection into a reserved slot. It takes its address from whoever had it, if it is found
+    /// by that.
     pub(crate) fn insert(&mut self, slot: u32, connection: Connection) {
-        let peer = connection.is_datagram().then_some(connection.peer);
+        let peer = is_found_by_address(&connection).then_some(connection.peer);
         self.slots[slot as usize] = Slot::Live(connection);
         if let Some(peer) = peer {
             self.index_address(slot, peer);
@@ -185,18 +186,29 @@ impl Slots {
         self.by_device.find(self.hash(&device), has_it).copied()
     }
 
-    /// Moves a connection to a new address, taking it from whoever had it.
-    pub(crate) fn set_peer(&mut self, slot: u32, peer: SocketAddr) {
-        let Some(connection) = self.get_mut(slot) else { return };
+    /// A connection was heard from this address, which it takes from whoever had it. Whether that is
+    /// news.
+    pub(crate) fn set_peer(&mut self, slot: u32, peer: SocketAddr) -> bool {
+        let Some(connection) = self.get_mut(slot) else { return false };
         let before = std::mem::replace(&mut connection.peer, peer);
-        self.forget_address(slot, before);
-        self.index_address(slot, peer);
+        let is_lost = is_found_by_address(connection) && self.by_address(peer) != Some(slot);
+        if before != peer || is_lost {
+            self.forget_address(slot, before);
+        }
+        if is_lost {
+            self.index_address(slot, peer);
+        }
+        before != peer || is_lost
     }
 
     /// Tells whose connection it is; any other connection of that device must be gone.
     pub(crate) fn set_device(&mut self, slot: u32, device: DeviceId) {
         let Some(connection) = self.get_mut(slot) else { return };
         connection.device = Some(device);
+        let (peer, is_found) = (connection.peer, is_found_by_address(connection));
+        if !is_found {
+            self.forget_address(slot, peer);
+        }
         let Self { slots, by_device, hasher, .. } = self;
         by_device.insert_unique(hasher.hash_one(device), slot, |slot| {
             hasher.hash_one(live(slots, *slot).and_then(|c| c.device).unwrap_or(DeviceId([0; 12])))
@@ -234,6 +246,12 @@ impl Slots {
     fn hash(&self, key: &impl Hash) -> u64 {
         self.hasher.hash_one(key)
     }
+}
+
+/// Whether records from its address are taken for its own. Those of a session with connection id are
+/// found by that, but for the end of its handshake.
+fn is_found_by_address(connection: &Connection) -> bool {
+    connection.is_datagram() && (connection.cid().is_none() || connection.device.is_none())
 }
 
 fn live(slots: &[Slot], slot: u32) -> Option<&Connection> {

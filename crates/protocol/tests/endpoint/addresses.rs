@@ -111,6 +111,52 @@ fn two_devices_behind_one_address_after_each_other_keep_their_sessions() {
     assert!(matches!(world.take_events()[..], [LinkEvent::Moved { .. }]));
 }
 
+/// Nothing tells another device from one that sends with somebody else's address.
+#[test]
+fn a_device_without_connection_id_gets_its_address_back_from_another_device_when_it_resumes() {
+    for other in [Kind::Device, Kind::DeviceWithCid] {
+        let mut world = World::new();
+        let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+        let mut other = Device::connected_as(&mut world, 2, other);
+        other.peer = device.peer;
+        let mut datagram = other.seal(&ping(9));
+        if other.client.session.as_ref().unwrap().cid().is_none() {
+            mark_moved(&mut datagram, &other.id.0);
+            assert_eq!(world.deliver(other.peer, &datagram).len(), 1);
+            assert!(device.say(&mut world, &ping(9)).is_empty(), "found by its address alone");
+        } else {
+            assert_eq!(world.deliver(other.peer, &datagram).len(), 1);
+        }
+        let mut datagram = device.seal(&ping(10));
+        mark_moved(&mut datagram, &device.id.0);
+        assert_eq!(world.deliver(device.peer, &datagram).len(), 1);
+        assert_eq!(device.say(&mut world, &ping(11)), [empty_ack(11)]);
+    }
+}
+
+#[test]
+fn a_device_with_connection_id_takes_no_address_from_others() {
+    let mut world = World::new();
+    let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+    let mut other = Device::connected(&mut world, 2);
+    other.peer = device.peer;
+    assert_eq!(other.say(&mut world, &ping(9)), [empty_ack(9)]);
+    assert_eq!(device.say(&mut world, &ping(9)), [empty_ack(9)]);
+}
+
+#[test]
+fn with_several_shards_a_resumed_session_tells_its_address_though_it_is_the_old_one() {
+    for shards in [1, 2] {
+        let mut world = World::with(|config| config.shards = shards);
+        let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+        let mut datagram = device.seal(&ping(10));
+        mark_moved(&mut datagram, &device.id.0);
+        world.deliver(device.peer, &datagram);
+        let is_told = matches!(world.take_events()[..], [LinkEvent::Moved { .. }]);
+        assert_eq!(is_told, shards > 1);
+    }
+}
+
 #[test]
 fn what_another_shard_has_is_forwarded_untouched() {
     use protocol::endpoint::{Disposition, Where};
