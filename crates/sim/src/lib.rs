@@ -6,6 +6,7 @@
 //! * [`identity`]: ids, keys and the lines that register them.
 //! * [`live`]: one device over a real socket, for tests against a running server.
 //! * [`probe`]: is there a server at all?
+//! * [`world`]: the whole cloud in one thread, in virtual time, with everything that can go wrong.
 
 pub mod device;
 pub mod fleet;
@@ -14,3 +15,4 @@ pub mod identity;
 pub mod live;
 pub mod network;
 pub mod probe;
+pub mod world;

@@ -109,7 +109,7 @@ impl Network {
 
     /// A device sends to the server through its NAT, if it has one.
     pub fn send_up(&mut self, now: Mono, inner: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
-        let from = self.outer_by_inner.get(&inner).copied().unwrap_or(inner);
+        let from = self.outer(inner);
         self.send(now, Datagram { from, to, bytes });
     }
 
@@ -120,7 +120,12 @@ impl Network {
 
     /// Whether what was sent to `to` reaches the device at `inner` today.
     pub fn reaches(&self, to: SocketAddr, inner: SocketAddr) -> bool {
-        self.outer_by_inner.get(&inner).copied().unwrap_or(inner) == to
+        self.outer(inner) == to
+    }
+
+    /// The address that the server sees of the device at `inner` today.
+    pub fn outer(&self, inner: SocketAddr) -> SocketAddr {
+        self.outer_by_inner.get(&inner).copied().unwrap_or(inner)
     }
 
     /// When the next datagram arrives.

@@ -1,0 +1,113 @@
+//! Runs worlds: `cargo xtask world` calls it.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use sim::world::{self, Failure, Report, Size};
+
+/// What the command line says.
+struct Options {
+    seeds: u64,
+    start: u64,
+    minutes: Option<u64>,
+    trace: bool,
+}
+
+fn main() -> ExitCode {
+    let Some(options) = options() else {
+        say("usage: world [--seeds N] [--start S] [--minutes M] [--trace]");
+        return ExitCode::FAILURE;
+    };
+    // A panic is a failure of its seed and told with it.
+    std::panic::set_hook(Box::new(|_| {}));
+    let end = options.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
+    let results = Results::default();
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| work(&options, end, &results));
+        }
+    });
+    let (passed, failed) =
+        (results.passed.load(Ordering::Relaxed), results.failed.load(Ordering::Relaxed));
+    say(&format!("{passed} passed, {failed} failed"));
+    if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[derive(Default)]
+struct Results {
+    taken: AtomicU64,
+    passed: AtomicU64,
+    failed: AtomicU64,
+    output: Mutex<()>,
+}
+
+fn work(options: &Options, end: Option<Instant>, results: &Results) {
+    while end.is_none_or(|end| Instant::now() < end) {
+        let number = results.taken.fetch_add(1, Ordering::Relaxed);
+        if number >= options.seeds {
+            return;
+        }
+        let seed = options.start.wrapping_add(number);
+        let began = Instant::now();
+        let result = world::run(seed, Size::Usual);
+        let _turn = results.output.lock();
+        match result {
+            Ok(report) => {
+                results.passed.fetch_add(1, Ordering::Relaxed);
+                tell(seed, began.elapsed(), &report);
+            }
+            Err(failure) => {
+                results.failed.fetch_add(1, Ordering::Relaxed);
+                tell_failure(&failure, options.trace);
+            }
+        }
+    }
+}
+
+fn tell(seed: u64, took: Duration, report: &Report) {
+    let Report { devices, lasted, healed_after, crashes, tally, fingerprint } = report;
+    say(&format!(
+        "seed {seed}: {devices} devices, {} s (healed after {} s), {crashes} crashes, {tally:?}, \
+         {fingerprint:016x}, took {} ms",
+        lasted.as_secs(),
+        healed_after.as_secs(),
+        took.as_millis()
+    ));
+}
+
+fn tell_failure(failure: &Failure, trace: bool) {
+    let Failure { seed, what, last_lines } = failure;
+    let shown = if trace { last_lines.len() } else { 40.min(last_lines.len()) };
+    for line in &last_lines[last_lines.len() - shown..] {
+        say(line);
+    }
+    say(&format!("seed {seed}: {what}"));
+    say(&format!("replay: cargo xtask world --seeds 1 --start {seed} --trace"));
+}
+
+fn options() -> Option<Options> {
+    let mut options = Options { seeds: u64::MAX, start: 1, minutes: None, trace: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        if argument == "--trace" {
+            options.trace = true;
+            continue;
+        }
+        let value = arguments.next()?.parse().ok()?;
+        match argument.as_str() {
+            "--seeds" => options.seeds = value,
+            "--start" => options.start = value,
+            "--minutes" => options.minutes = Some(value),
+            _ => return None,
+        }
+    }
+    (options.seeds < u64::MAX || options.minutes.is_some()).then_some(options)
+}
+
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}

@@ -1,0 +1,168 @@
+//! The end: everything is made well, the devices find back by themselves, and each is asked whether
+//! it works.
+
+use std::time::Duration;
+
+use model::AccountId;
+
+use super::cloud::Disk;
+use super::faults::Weather;
+use super::judge::Wish;
+use super::{Item, World};
+use crate::device::{Acknowledgement, Device};
+
+impl World {
+    /// No more faults: within what the timers of their firmware allow, all devices are connected.
+    pub(super) fn heal(&mut self) -> Result<(), String> {
+        self.note(|_| "all is well again".into());
+        self.is_troubled = false;
+        self.agenda.retain(|_, item| matches!(item, Item::Restart));
+        self.set_weather(Weather::Clear);
+        self.set_disk(Disk::Fine);
+        self.defuse();
+        for index in 0..self.fleet.len() {
+            self.fleet[index].isolated_until = self.now;
+            self.with(index, Device::power_on);
+        }
+        let began = self.now;
+        let bound = self.healing_bound();
+        let is_well = self.run_until(bound, |world| world.all_are_connected())?;
+        self.healed_after = self.now.since(began);
+        if !is_well {
+            return Err(format!("after {bound:?} not connected: {:?}", self.absent()));
+        }
+        self.run(SETTLING)?;
+        self.say_again()
+    }
+
+    fn defuse(&mut self) {
+        if let Some(cloud) = self.cloud() {
+            cloud.disarm();
+        }
+    }
+
+    /// A back-off that just began, a dead connection to notice, three attempts with a session that
+    /// the server does not have, and the handshake.
+    fn healing_bound(&self) -> Duration {
+        let notices = self.fleet.iter().map(|placed| {
+            let profile = &placed.device.setup().profile;
+            (profile.keep_alive + profile.ping_timeout).max(GIVEN_UP)
+        });
+        let notices = notices.max().unwrap_or(GIVEN_UP);
+        BACKOFF_MAX + notices * 4 + Duration::from_secs(1 + 2 + 4 + 8) + HANDSHAKE
+    }
+
+    fn all_are_connected(&mut self) -> bool {
+        for index in 0..self.fleet.len() {
+            // A farewell under way ends by itself.
+            if self.fleet[index].device.is_off() {
+                self.with(index, Device::power_on);
+            }
+        }
+        let is_well = |placed: &super::Placed| {
+            placed.device.is_online() && placed.device.unacknowledged() == 0
+        };
+        matches!(self.server, super::Server::Up(_)) && self.fleet.iter().all(is_well)
+    }
+
+    fn absent(&self) -> Vec<usize> {
+        let absent = |index: &usize| !self.fleet[*index].device.is_online();
+        (0..self.fleet.len()).filter(absent).collect()
+    }
+
+    /// A subscription that the disk refused comes again with the next connection.
+    fn say_again(&mut self) -> Result<(), String> {
+        if !self.plan.mood.disk {
+            return Ok(());
+        }
+        for index in 0..self.fleet.len() {
+            self.with(index, Device::reset);
+        }
+        let is_well = self.run_until(SETTLING * 2, |world| {
+            world.fleet.iter().all(|placed| placed.device.is_online())
+        })?;
+        if !is_well {
+            return Err(format!("not connected after a reset: {:?}", self.absent()));
+        }
+        self.run(SETTLING)
+    }
+
+    /// Every device works: it is online, callable, heard, and gets what it subscribed to.
+    pub(super) fn examine(&mut self) -> Result<(), String> {
+        self.note(|_| "examination".into());
+        self.ask_everybody();
+        let events = self.publish_everywhere();
+        self.run(SETTLING)?;
+        self.judge.check_waiting(self.now);
+        for (serial, account, name) in events {
+            self.check_event(serial, account, &name);
+        }
+        self.check_states();
+        match self.judge.broken.as_slice() {
+            [] => Ok(()),
+            broken => Err(broken.join("\n")),
+        }
+    }
+
+    fn ask_everybody(&mut self) {
+        for index in 0..self.fleet.len() {
+            if self.fleet[index].plan.account.is_some() {
+                self.ask_echo(index, true);
+                self.ask(Wish::Read { device: index }, true);
+                self.ask(Wish::Signal { device: index }, true);
+                self.ask(Wish::Ping { device: index }, true);
+            }
+        }
+    }
+
+    /// Each device and each account's API publishes one event.
+    fn publish_everywhere(&mut self) -> Vec<(u64, AccountId, String)> {
+        let mut events = Vec::new();
+        for index in 0..self.fleet.len() {
+            let Some(account) = self.fleet[index].plan.account else { continue };
+            if index % EVERY == 0 {
+                let serial = self.publish(index, "test/a", Acknowledgement::Default);
+                events.extend(serial.map(|serial| (serial, account, "test/a".to_owned())));
+            }
+        }
+        for account in (1..=self.plan.accounts).map(AccountId) {
+            let serial = self.caller_publishes(account, "mine", true);
+            events.extend(serial.map(|serial| (serial, account, "mine".to_owned())));
+        }
+        events
+    }
+
+    /// It is durable, and every device of its account that wants it has seen it.
+    fn check_event(&mut self, serial: u64, account: AccountId, name: &str) {
+        if !self.judge.is_durable(serial) {
+            self.judge.fail(format!("p{serial} is not durable"));
+        }
+        for index in 0..self.fleet.len() {
+            let placed = &self.fleet[index];
+            let program = &placed.device.setup().program;
+            let wants = placed.plan.account == Some(account)
+                && program.subscriptions.iter().any(|s| name.starts_with(&s.prefix));
+            if wants != self.judge.has_received(index, serial) {
+                self.judge.fail(format!("device {index} has seen {name} p{serial}: {}", !wants));
+            }
+        }
+    }
+
+    fn check_states(&mut self) {
+        for index in 0..self.fleet.len() {
+            let id = self.fleet[index].device.id();
+            let state = self.cloud().and_then(|cloud| cloud.state(id));
+            if state.as_ref().is_none_or(|state| !state.online) {
+                self.judge.fail(format!("device {index} is connected, the server has {state:?}"));
+            }
+        }
+    }
+}
+
+/// Every so many devices one publishes in the examination: a queue of 64 must hold all.
+const EVERY: usize = 4;
+const SETTLING: Duration = Duration::from_secs(45);
+/// See the judge's.
+const GIVEN_UP: Duration = Duration::from_secs(110);
+const BACKOFF_MAX: Duration = Duration::from_secs(128);
+const HANDSHAKE: Duration = Duration::from_secs(60);

@@ -1,0 +1,105 @@
+//! Connections: what a device may suffer, and what must never happen to its keys.
+
+use std::time::Duration;
+
+use model::Mono;
+
+use super::Judge;
+use crate::device::{How, Loss, Observation};
+
+/// A confirmable message is given up after at most 90 s, and its last copy may linger.
+const GIVEN_UP: Duration = Duration::from_secs(110);
+
+impl Judge {
+    /// Something happened to a device.
+    pub(crate) fn observed(&mut self, now: Mono, index: usize, observation: &Observation) {
+        match observation {
+            Observation::Called { argument, .. } => self.executed(index, argument),
+            Observation::Connected(how) => {
+                self.devices[index].is_online = true;
+                self.devices[index].is_settled = *how == How::Resumed;
+                match how {
+                    How::Handshake => self.tally.handshakes += 1,
+                    How::Resumed | How::ResumedWithHello => self.tally.resumes += 1,
+                }
+            }
+            Observation::Connecting { .. } => self.devices[index].connection += 1,
+            Observation::Disconnected(loss) => self.lost(now, index, *loss),
+            Observation::Event(event) => self.received(index, event),
+            Observation::PublishAnswered { publish, code, .. } => {
+                self.publish_answered(index, *publish, *code);
+            }
+            Observation::Settled => self.devices[index].is_settled = true,
+            Observation::PublishLost { .. }
+            | Observation::Read { .. }
+            | Observation::Signal(_)
+            | Observation::TimeSet(_) => {}
+        }
+    }
+
+    /// The world is bad for everybody: what devices suffer until a while after it is excused.
+    pub(crate) fn excuse_all(&mut self, until: Mono) {
+        self.bad_until = self.bad_until.max(until);
+    }
+
+    /// The network is bad until then, or has become good.
+    pub(crate) fn bad_weather(&mut self, until: Mono) {
+        self.weather_until = until;
+    }
+
+    /// The world is bad for one device.
+    pub(crate) fn excuse(&mut self, index: usize, until: Mono) {
+        let device = &mut self.devices[index];
+        device.bad_until = device.bad_until.max(until);
+    }
+
+    /// The server stopped. A device whose session was not durable yet finds out by itself; one that was
+    /// telling what it is may be told to begin anew.
+    pub(crate) fn server_stopped(&mut self, now: Mono) {
+        for index in 0..self.devices.len() {
+            if !self.devices[index].is_online {
+                self.excuse(index, now);
+            }
+            if !self.devices[index].is_settled {
+                self.devices[index].may_be_reset_until = now.after(GIVEN_UP);
+            }
+        }
+    }
+
+    /// The connection of a device is gone. Whether it may be depends on the world: in a good one a
+    /// server that stops and comes back within seconds costs no device its session.
+    fn lost(&mut self, now: Mono, index: usize, loss: Loss) {
+        let device = &mut self.devices[index];
+        let lag = GIVEN_UP + device.notices_within;
+        let is_excused =
+            now < device.bad_until.max(self.bad_until).max(self.weather_until).after(lag);
+        let may_be_reset_until = device.may_be_reset_until;
+        let was_online = std::mem::replace(&mut device.is_online, false);
+        if !was_online {
+            // What began in bad times may end in good ones.
+            device.bad_until = device.bad_until.max(now);
+        }
+        let is_allowed = match loss {
+            Loss::Power | Loss::Requested | Loss::Restart => true,
+            Loss::Reset => now < may_be_reset_until,
+            Loss::KeyChange | Loss::Unacknowledgeable => false,
+            Loss::Alert(_)
+            | Loss::Handshake(_)
+            | Loss::NoHello
+            | Loss::NotAcknowledged
+            | Loss::PingTimeout
+            | Loss::Stream => is_excused,
+        };
+        if !is_allowed {
+            self.fail(format!("device {index} lost its connection in good times: {loss:?}"));
+        }
+    }
+
+    /// A protected record left the server for an address that belongs to this session of a device.
+    pub(crate) fn sealed(&mut self, index: usize, session: u32, record: u64) {
+        self.tally.records += 1;
+        if !self.nonces.insert((index, session, record)) {
+            self.fail(format!("device {index}, session {session}: record {record} sealed twice"));
+        }
+    }
+}
