@@ -6,6 +6,7 @@ mod doctor;
 mod keys;
 mod plan;
 mod serve;
+mod sessions;
 mod sim;
 mod token;
 mod usage;
@@ -49,6 +50,9 @@ enum Command {
     Usage(usage::Args),
     /// Data Operations, plan and blocks for a fleet that is only planned.
     Calc(calc::Args),
+    /// What to do about sessions after a backup was restored.
+    #[command(subcommand)]
+    Sessions(sessions::Command),
     /// Run simulated devices against a server.
     Sim(sim::Args),
     /// Check keys, ports, reachability, clock, socket buffers and data folder; says what to do.
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => plan::run(command),
         Command::Usage(args) => usage::run(args),
         Command::Calc(args) => calc::run(args),
+        Command::Sessions(command) => sessions::run(command),
         Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),
     };

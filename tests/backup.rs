@@ -1,0 +1,82 @@
+//! A data folder that comes back from a backup.
+
+mod support;
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+use sim::device::Observation;
+use sim::device::profile::Generation;
+use support::folder::{Folder, Ports, identity};
+use support::live::{await_acknowledgement, connect, publish};
+use support::{run, run_ok};
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        match entry.path().is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("copied")),
+        }
+    }
+}
+
+fn forget(folder: &Folder) -> u64 {
+    let told = run_ok(&["sessions", "forget", "--data", folder.data(), "--json"], "");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    told["sessions"].as_u64().unwrap_or_else(|| panic!("{told}"))
+}
+
+#[test]
+fn sessions_of_a_backup_are_forgotten_and_devices_make_new_ones() {
+    let folder = Folder::new();
+    let generations = [Generation::Os6, Generation::Os3, Generation::Tcp];
+    folder.register(&generations.map(|generation| identity(generation, 1)));
+    let server = folder.serve();
+    let ports = Ports::of(&server);
+    let mut devices = generations.map(|generation| {
+        let address = if generation == Generation::Tcp { ports.tcp() } else { ports.udp() };
+        let mut live = folder.device(generation, 1, address);
+        connect(&mut live);
+        live
+    });
+    server.stop();
+    let backup = tempfile::tempdir().expect("a folder");
+    copy(Path::new(folder.data()), backup.path());
+
+    let server = folder.serve_again(&ports, &[]);
+    let live = &mut devices[0];
+    let number = publish(live, "temp", "21");
+    await_acknowledgement(live, number);
+    server.kill();
+
+    for name in ["store.sqlite-wal", "store.sqlite-shm"] {
+        let _ = std::fs::remove_file(folder.path(name));
+    }
+    std::fs::remove_dir_all(folder.path("journal")).expect("removed");
+    copy(backup.path(), Path::new(folder.data()));
+    assert_eq!(forget(&folder), 2, "over TCP there is nothing to forget");
+    assert_eq!(forget(&folder), 0);
+    let _server = folder.serve_again(&ports, &[]);
+    live.forget_observations();
+    publish(live, "temp", "22");
+    live.run(Duration::from_secs(6));
+    let is_answer = |seen: &Observation| matches!(seen, Observation::PublishAnswered { .. });
+    assert!(!live.observations().iter().any(is_answer), "nothing is said under the old keys");
+    connect(&mut folder.device(Generation::Os6, 1, ports.udp()));
+}
+
+#[test]
+fn sessions_of_a_running_server_are_not_forgotten() {
+    let folder = Folder::new();
+    let _server = folder.serve();
+    let refused = run(&["sessions", "forget", "--data", folder.data()], "");
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("stop the server first"));
+    let nowhere = folder.path("nowhere");
+    let refused = run(&["sessions", "forget", "--data", nowhere.to_str().expect("text")], "");
+    assert!(!refused.status.success() && !nowhere.exists());
+}
