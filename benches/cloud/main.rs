@@ -59,7 +59,8 @@ struct Scale {
     open_loop: Duration,
     /// In a round.
     handshakes: usize,
-    /// From the last connection to the measurement of memory.
+    /// From the last connection to the measurement of memory. Answers are kept for 90 s, so that an
+    /// idle device is one that was silent for longer.
     rest: Duration,
     restarts: usize,
 }
@@ -71,7 +72,7 @@ const FULL: Scale = Scale {
     span: Duration::from_secs(2),
     open_loop: Duration::from_secs(10),
     handshakes: 2000,
-    rest: Duration::from_secs(10),
+    rest: Duration::from_secs(95),
     restarts: 3,
 };
 

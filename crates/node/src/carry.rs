@@ -17,6 +17,7 @@ use crate::commit::CommitNotice;
 use crate::errands::Errand;
 use crate::mail::{Answer, Attach, Mail, Notice};
 use crate::metrics;
+use crate::pool::Tell;
 use crate::registry::Registry;
 use crate::shared::Shared;
 
@@ -269,9 +270,12 @@ impl Carrier {
         let (shared, number) = (Arc::clone(&self.shared), self.number);
         let task = move || {
             let done = job.run(&shared.keys.p256, &shared.keys.identity);
-            if let Some(shard) = shared.shard(number) {
-                shard.notify(Notice::Answer(NeedAnswer::Job { handshake, done }));
-            }
+            let tell = move || {
+                if let Some(shard) = shared.shard(number) {
+                    shard.notify(Notice::Answer(NeedAnswer::Job { handshake, done }));
+                }
+            };
+            Some(Box::new(tell) as Tell)
         };
         self.shared.pool.submit(Box::new(task));
     }

@@ -13,8 +13,14 @@ use std::thread::{Builder, JoinHandle};
 
 use crate::StartError;
 
-/// What a thread of the pool runs.
-pub(crate) type Task = Box<dyn FnOnce() + Send>;
+/// What a thread of the pool runs. It gives how its result is told, or nothing if nobody waits.
+pub(crate) type Task = Box<dyn FnOnce() -> Option<Tell> + Send>;
+/// Hands a result to whoever waits for it.
+pub(crate) type Tell = Box<dyn FnOnce() + Send>;
+
+/// Results that are told together while more tasks wait: to wake the thread that takes them costs
+/// about as much as a tenth of a task. Together they take less than a millisecond (RSA: three).
+const TOLD_TOGETHER: usize = 4;
 
 /// The queue in front of the threads. Cheap to clone.
 #[derive(Clone)]
@@ -56,9 +62,11 @@ impl Pool {
         Builder::new()
             .name(name.clone())
             .spawn(move || {
-                while let Some(task) = shared.next() {
+                let mut results = Vec::with_capacity(TOLD_TOGETHER);
+                while let Some(task) = shared.next(&mut results) {
                     // A task that panics answers nobody; the thread is for all.
-                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
+                    let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(task));
+                    results.extend(done.ok().flatten());
                 }
             })
             .map_err(|cause| StartError::Thread { name, cause })
@@ -94,12 +102,22 @@ impl Pool {
 }
 
 impl Shared {
-    fn next(&self) -> Option<Task> {
+    /// The next task. Results are told before the thread waits, or when there are several.
+    fn next(&self, results: &mut Vec<Tell>) -> Option<Task> {
+        if results.len() >= TOLD_TOGETHER {
+            results.drain(..).for_each(|tell| tell());
+        }
         let mut queue = self.lock();
         loop {
             if let Some(task) = queue.tasks.pop_front() {
                 self.waiting.store(queue.tasks.len(), Ordering::Relaxed);
                 return Some(task);
+            }
+            if !results.is_empty() {
+                drop(queue);
+                results.drain(..).for_each(|tell| tell());
+                queue = self.lock();
+                continue;
             }
             if queue.closed {
                 return None;
@@ -127,6 +145,7 @@ mod tests {
         let task = move || {
             begun.send(()).unwrap();
             let _ = released.recv();
+            None
         };
         pool.submit(Box::new(task));
         begins.recv().unwrap();
@@ -140,7 +159,7 @@ mod tests {
         for taken in 0..5 {
             assert_eq!(pool.has_room(), taken < 2);
             let ran = ran.clone();
-            pool.submit(Box::new(move || ran.send(taken).unwrap()));
+            pool.submit(Box::new(move || Some(Box::new(move || ran.send(taken).unwrap()))));
         }
         assert_eq!(pool.waiting(), 5);
         drop(release);
@@ -153,11 +172,31 @@ mod tests {
     }
 
     #[test]
+    fn results_are_told_by_fours_while_tasks_wait_and_at_once_when_none_does() {
+        let (pool, release, _threads) = busy(8);
+        let (ran, runs) = mpsc::channel();
+        let (go, stops) = mpsc::channel::<()>();
+        for number in 0..6 {
+            let ran = ran.clone();
+            pool.submit(Box::new(move || Some(Box::new(move || ran.send(number).unwrap()))));
+        }
+        pool.submit(Box::new(move || {
+            let _ = stops.recv();
+            None
+        }));
+        drop(release);
+        assert_eq!(runs.iter().take(4).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert!(runs.recv_timeout(std::time::Duration::from_millis(50)).is_err());
+        drop(go);
+        assert_eq!(runs.iter().take(2).collect::<Vec<_>>(), [4, 5]);
+    }
+
+    #[test]
     fn a_panicking_task_takes_no_thread_with_it() {
         let (pool, release, _threads) = busy(8);
         let (ran, runs) = mpsc::channel();
         pool.submit(Box::new(|| panic!("on purpose")));
-        pool.submit(Box::new(move || ran.send(()).unwrap()));
+        pool.submit(Box::new(move || Some(Box::new(move || ran.send(()).unwrap()))));
         drop(release);
         assert_eq!(runs.recv(), Ok(()));
     }

@@ -35,7 +35,8 @@ pub(crate) struct Change {
 #[derive(Debug, Default)]
 struct Tables {
     devices: FxHashMap<DeviceId, Known>,
-    ids_by_key: FxHashMap<KeyHash, Ids>,
+    /// By the beginning of the key's hash: the whole hash is in [`Known`].
+    ids_by_key: FxHashMap<u64, Ids>,
     /// Devices of one firmware share one.
     descriptions: HashSet<Arc<ApplicationDescription>>,
     /// How TCP devices were when the last process ended, until they come back.
@@ -56,7 +57,8 @@ struct Known {
 #[derive(Debug)]
 enum Ids {
     One(DeviceId),
-    Several(Vec<DeviceId>),
+    #[expect(clippy::box_collection, reason = "there are few of these, and many of the others")]
+    Several(Box<Vec<DeviceId>>),
 }
 
 impl Registry {
@@ -74,7 +76,7 @@ impl Registry {
 
     /// The ids a key is registered for.
     pub(crate) fn ids_by_key(&self, key: KeyHash) -> Vec<DeviceId> {
-        self.read().ids_by_key.get(&key).map(Ids::to_vec).unwrap_or_default()
+        self.read().ids_by_key(key)
     }
 
     /// The hash of a device's key, if it has one.
@@ -224,9 +226,9 @@ impl Tables {
     fn put(&mut self, registered: Registered) {
         let Registered { device, key, row, last_heard, last_handshake_at, .. } = registered;
         if let Some(key) = key {
-            match self.ids_by_key.get_mut(&key) {
+            match self.ids_by_key.get_mut(&beginning(key)) {
                 Some(ids) => ids.add(device),
-                None => drop(self.ids_by_key.insert(key, Ids::One(device))),
+                None => drop(self.ids_by_key.insert(beginning(key), Ids::One(device))),
             }
         }
         let known = Known { row, key, last_heard, last_handshake_at, shard: None };
@@ -236,11 +238,17 @@ impl Tables {
     fn remove(&mut self, device: DeviceId) -> Option<Known> {
         let known = self.devices.remove(&device)?;
         if let Some(key) = known.key
-            && self.ids_by_key.get_mut(&key).is_some_and(|ids| ids.remove(device))
+            && self.ids_by_key.get_mut(&beginning(key)).is_some_and(|ids| ids.remove(device))
         {
-            self.ids_by_key.remove(&key);
+            self.ids_by_key.remove(&beginning(key));
         }
         Some(known)
+    }
+
+    fn ids_by_key(&self, key: KeyHash) -> Vec<DeviceId> {
+        let mut ids = self.ids_by_key.get(&beginning(key)).map(Ids::to_vec).unwrap_or_default();
+        ids.retain(|id| self.devices.get(id).is_some_and(|known| known.key == Some(key)));
+        ids
     }
 
     fn intern(&mut self, description: &ApplicationDescription) -> Arc<ApplicationDescription> {
@@ -282,17 +290,23 @@ pub(crate) fn unheard_of(device: DeviceId) -> DeviceState {
 /// Devices whose descriptions are all different gain nothing by sharing.
 const DESCRIPTIONS_SHARED_MAX: usize = 4096;
 
+/// A hash is random, so eight bytes of it tell nearly all keys apart.
+fn beginning(key: KeyHash) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = key.0;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 impl Ids {
     fn to_vec(&self) -> Vec<DeviceId> {
         match self {
             Self::One(id) => vec![*id],
-            Self::Several(ids) => ids.clone(),
+            Self::Several(ids) => ids.to_vec(),
         }
     }
 
     fn add(&mut self, id: DeviceId) {
         match self {
-            Self::One(only) => *self = Self::Several(vec![*only, id]),
+            Self::One(only) => *self = Self::Several(Box::new(vec![*only, id])),
             Self::Several(ids) => ids.push(id),
         }
     }
@@ -335,6 +349,20 @@ mod tests {
         assert_eq!(ids(9), [DeviceId([2; 12])]);
         registry.refresh(DeviceId([2; 12]), None);
         assert_eq!(ids(9), []);
+    }
+
+    #[test]
+    fn keys_whose_hashes_begin_alike_are_told_apart() {
+        let mut other = device(2, 9);
+        let mut hash = [9; 32];
+        hash[31] = 8;
+        other.key = Some(KeyHash(hash));
+        let registry = Registry::new(1, vec![device(1, 9), other]);
+        assert_eq!(registry.ids_by_key(KeyHash([9; 32])), [DeviceId([1; 12])]);
+        assert_eq!(registry.ids_by_key(KeyHash(hash)), [DeviceId([2; 12])]);
+        registry.refresh(DeviceId([1; 12]), None);
+        assert_eq!(registry.ids_by_key(KeyHash([9; 32])), []);
+        assert_eq!(registry.ids_by_key(KeyHash(hash)), [DeviceId([2; 12])]);
     }
 
     #[test]

@@ -18,6 +18,7 @@ use tracing::{info, warn};
 
 use crate::mail::{Attach, Mail, Mailbox, Notice, WRITES_MAX};
 use crate::metrics;
+use crate::pool::Tell;
 use crate::shared::Shared;
 
 /// A frame that the device's window does not take for so long ends the connection.
@@ -166,9 +167,11 @@ async fn compute(job: Job, shared: &Arc<Shared>) -> Result<JobDone, Ended> {
     let keys = Arc::clone(shared);
     let task = move || {
         // Nobody waits when the device has gone meanwhile.
-        if !done.is_closed() {
-            let _ = done.send(job.run(&keys.keys.rsa));
+        if done.is_closed() {
+            return None;
         }
+        let result = job.run(&keys.keys.rsa);
+        Some(Box::new(move || drop(done.send(result))) as Tell)
     };
     shared.pool.submit(Box::new(task));
     result.await.map_err(|_| Ended::NoPool)

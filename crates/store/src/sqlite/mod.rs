@@ -34,8 +34,9 @@ static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 const CONNECTIONS_MAX: u32 = 4;
 /// How long a writer waits for another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Memory for pages, for each connection, in KiB.
-const CACHE_KIB: i64 = 16 * 1024;
+/// Memory for pages, for each connection, in KiB. The kernel keeps the file's pages anyway; what is
+/// here, too, is here twice.
+const CACHE_KIB: i64 = 2 * 1024;
 
 /// The tables.
 #[derive(Clone)]
