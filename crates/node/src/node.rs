@@ -25,9 +25,6 @@ use crate::registry::Registry;
 use crate::shared::{Failures, Keys, Shared};
 use crate::{Billing, EventHub, Handle, NodeConfig, StartError, restore, tcp, threads, udp};
 
-/// Name of the stored secret that cookies are made with, so that a restart takes those it gave out.
-const COOKIE_SECRET: &str = "node.cookie_secret";
-
 /// The running device side. Dropping it without [`Node::stop`] leaves its threads running until the
 /// process ends; what was acknowledged is durable all the same.
 pub struct Node {
@@ -69,7 +66,9 @@ impl Node {
         let Recovery { devices, sessions } = store.recover().await?;
         info!(devices = devices.len(), sessions = sessions.len(), "recovered");
         let journal = store.journal().ok_or(StartError::JournalTaken)?;
-        let cookie_secret = cookie_secret(&store).await?;
+        // Of this run alone: cookies tell time by the run's own clock, and one of an earlier run would
+        // be young again.
+        let cookie_secret = rand::random();
         let shards = config.shards_number();
         let registry = Registry::new(shards, devices);
         let sessions = restore::by_shard(sessions, shards, &registry);
@@ -149,12 +148,6 @@ impl Keys {
             rsa: rsa.map_err(|_| StartError::Key("RSA"))?,
         })
     }
-}
-
-async fn cookie_secret(store: &Store) -> Result<[u8; 32], StartError> {
-    let fresh: [u8; 32] = rand::random();
-    let stored = store.settings().get_or_set(COOKIE_SECRET, &fresh).await?;
-    Ok(<[u8; 32]>::try_from(stored).unwrap_or(fresh))
 }
 
 fn assemble(
