@@ -35,6 +35,7 @@ fn particle_api_js_drives_a_device_of_each_kind() {
 fn the_conformance_check_passes_for_every_kind_of_device() {
     let server = Server::start(&["--demo"], &[]);
     add_scratch_device(&server);
+    wait_until_described(&server);
     let devices = server.ready["demo"]["devices"].as_array().expect("a list").clone();
     for (index, device) in devices.iter().enumerate() {
         let id = device["id"].as_str().expect("an id");
@@ -56,6 +57,19 @@ fn the_conformance_check_passes_for_every_kind_of_device() {
                 environment.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
             let output = node(&papers().join("api/conformance/check.js"), &environment);
             assert!(!output.contains("FAIL"), "{output}");
+        }
+    }
+}
+
+/// A device describes itself some moments after it connected.
+fn wait_until_described(server: &Server) {
+    let token = server.ready["demo"]["token"].as_str().expect("a text");
+    for device in server.ready["demo"]["devices"].as_array().expect("a list") {
+        let url = format!("{}/v1/devices/{}", server.url(), device["id"].as_str().expect("an id"));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+        while !http("GET", &url, token, "").1.contains("\"echo\"") {
+            assert!(std::time::Instant::now() < deadline, "{url} never described itself");
+            std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Rate limits of the API (`api/rate-limits.md`): who may ask how often.
 //!
-//! [`window`] counts without a clock; [`guard`] puts it before every route.
+//! [`window`] counts without a clock; [`mod@guard`] puts it before every route.
 
 mod address;
 mod guard;
