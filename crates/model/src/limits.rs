@@ -52,6 +52,9 @@ pub const KEEP_ALIVE_DEFAULT: Duration = Duration::from_secs(23 * 60);
 pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(25);
 /// Silence after which a TCP device is offline.
 pub const TCP_SILENCE: Duration = Duration::from_secs(31);
+/// Silence after which a TCP device is asked for a sign of life. It acknowledges no event and pings
+/// only when it receives nothing (`protocol/tcp-session.md` §9): what we send it keeps it silent.
+pub const TCP_PROBE: Duration = Duration::from_secs(21);
 /// Longest time between two writes of a device's presence.
 pub const PRESENCE_WRITTEN: Duration = Duration::from_secs(60);
 

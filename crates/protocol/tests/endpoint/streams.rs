@@ -178,6 +178,24 @@ fn a_stream_that_is_silent_for_31_seconds_is_closed() {
 }
 
 #[test]
+fn a_device_that_only_receives_is_asked_for_a_sign_of_life_and_stays() {
+    let mut world = World::new();
+    let mut photon = Photon::connected(&mut world);
+    for exchange in 0..30 {
+        photon.receive(&mut world, exchange, event(b"x"));
+        world.pass(7 * SECOND);
+        // It answers requests, acknowledges no event and pings only when it receives nothing.
+        for asked in photon.answers(&mut world) {
+            assert_eq!(asked[..2], [0x40, 0]);
+            photon.say(&mut world, &[0x60, 0, asked[2], asked[3]]);
+        }
+    }
+    assert!(world.closed_streams.is_empty());
+    world.pass(31 * SECOND);
+    assert_eq!(world.closed_streams, [photon.link]);
+}
+
+#[test]
 fn a_stream_without_hello_is_closed_after_20_seconds() {
     let mut world = World::new();
     let photon = Photon::accepted(&mut world);

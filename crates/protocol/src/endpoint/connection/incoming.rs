@@ -333,6 +333,9 @@ impl Connection {
             return;
         }
         self.heard_at = cx.now.mono;
+        if let Channel::Stream(stream) = &mut self.channel {
+            stream.probed = false;
+        }
         self.answer_ping(cx);
         let returns = self.unannounced && news != News::Copy;
         cx.counters.resumes += u64::from(returns || arrival.moved);

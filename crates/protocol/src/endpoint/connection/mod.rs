@@ -22,7 +22,7 @@ mod traits;
 
 use std::net::SocketAddr;
 
-use model::limits::{RECORD_NUMBERS_LOW, RECORD_NUMBERS_RESERVED, TCP_SILENCE};
+use model::limits::{RECORD_NUMBERS_LOW, RECORD_NUMBERS_RESERVED, TCP_PROBE, TCP_SILENCE};
 use model::link::{LinkEvent, Transport};
 use model::{DeviceId, Hello, LinkId, Mono, Now, Timestamp};
 use secure::dtls::{ConnectionId, ContentType, Session};
@@ -73,6 +73,8 @@ struct Stream {
     opener: Option<FrameOpener>,
     sealer: FrameSealer,
     next_message_id: u16,
+    /// Whether the device was asked for a sign of life since it gave one.
+    probed: bool,
 }
 
 /// Whether the device listens.
@@ -141,6 +143,7 @@ impl Connection {
             opener: Some(FrameOpener::new(keys)),
             sealer: FrameSealer::new(keys),
             next_message_id,
+            probed: false,
         };
         let channel = Channel::Stream(Box::new(stream));
         Self { busy: Some(Busy::new(newcomer)), ..Self::new(link, peer, channel, now) }
@@ -233,7 +236,7 @@ impl Connection {
 
     /// When it wants to be woken.
     pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
-        let silence = self.online.then(|| self.silent_at());
+        let silence = self.online.then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
         let can_send = self.can_send();
         let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
         silence.into_iter().chain(busy).chain(self.tell_at).min()
@@ -244,6 +247,14 @@ impl Connection {
             Channel::Datagram(_) => self.keep_alive.silence(),
             Channel::Stream(_) => TCP_SILENCE,
         })
+    }
+
+    /// When a TCP device that says nothing is asked for a sign of life.
+    fn probe_at(&self) -> Option<Mono> {
+        match &self.channel {
+            Channel::Stream(stream) if !stream.probed => Some(self.heard_at.after(TCP_PROBE)),
+            Channel::Stream(_) | Channel::Datagram(_) => None,
+        }
     }
 
     /// Lets rare state go that holds nothing.

@@ -4,7 +4,8 @@ use model::limits::TRANSMISSIONS;
 use model::link::{LinkEvent, Transport};
 
 use super::exchange::{Exchange, State};
-use super::{Connection, Context, Phase, Upshot};
+use super::{Channel, Connection, Context, Phase, Upshot};
+use crate::message::ping;
 
 impl Connection {
     /// Does what is due at `now`.
@@ -25,10 +26,25 @@ impl Connection {
         if self.tell_at.is_some_and(|at| at <= now) {
             self.tell_heard(cx);
         }
+        self.probe_if_due(cx);
         if self.online && self.silent_at() <= now {
             return self.fall_silent(cx);
         }
         Upshot::Done
+    }
+
+    /// Asks a TCP device for a sign of life: any message of it is one.
+    fn probe_if_due(&mut self, cx: &mut Context<'_>) {
+        if !self.online || self.probe_at().is_none_or(|at| at > cx.now.mono) {
+            return;
+        }
+        if let Channel::Stream(stream) = &mut self.channel {
+            stream.probed = true;
+        }
+        let message_id = self.next_message_id();
+        cx.scratch.clear();
+        ping::emit(message_id, cx.scratch);
+        self.transmit(cx);
     }
 
     fn end_quiet(&mut self, cx: &mut Context<'_>) {
