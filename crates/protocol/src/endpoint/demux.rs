@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use model::Now;
+use secure::dtls::codec::split_record;
 use secure::dtls::{Class, ConnectionId, Dropped, classify};
 
 use super::Endpoint;
@@ -72,14 +73,25 @@ impl Endpoint {
         match (handshake, self.slots.by_address(from)) {
             (Some(handshake), _) => self.handle_handshake_datagram(now, handshake, from, bytes),
             (None, Some(slot)) if is_protected => self.handle_record(now, slot, from, bytes),
-            (None, Some(slot)) => {
-                self.with_connection(now, slot, |connection, cx| {
-                    connection.finish_again(cx, bytes)
-                });
-            }
+            (None, Some(slot)) => self.handle_flight(now, slot, from, bytes),
             (None, None) => return self.unknown(Where::Address),
         }
         Disposition::Taken
+    }
+
+    /// A datagram that begins with unprotected records: a client that missed the end of the handshake
+    /// repeats its flight so. What is protected in it is taken like any other record; without that it is
+    /// anybody's.
+    fn handle_flight(&mut self, now: Now, slot: u32, from: SocketAddr, mut datagram: &mut [u8]) {
+        let mut is_protected = false;
+        while let Some((header, record, rest)) = split_record(datagram) {
+            if header.epoch != 0 {
+                is_protected = true;
+                self.handle_record(now, slot, from, record);
+            }
+            datagram = rest;
+        }
+        self.counters.dropped_malformed_record += u64::from(!is_protected);
     }
 
     fn unknown(&mut self, place: Where) -> Disposition {

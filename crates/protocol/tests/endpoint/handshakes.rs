@@ -3,6 +3,8 @@
 use model::DeviceId;
 use model::link::{LinkEvent, Transport};
 use protocol::endpoint::{Need, NeedAnswer};
+use secure::dtls::ContentType;
+use secure::dtls::codec::write_plain_record;
 
 use crate::client::{Client, Kind};
 use crate::support::*;
@@ -127,6 +129,19 @@ fn a_client_that_missed_the_end_of_the_handshake_gets_it_again() {
         device.exchange(&mut world);
         assert!(device.client.is_done);
         device.say(&mut world, &hello(1, device.id));
+        opened(world.event());
+    }
+}
+
+#[test]
+fn a_message_behind_unprotected_records_is_taken() {
+    for kind in [Kind::Device, Kind::DeviceWithCid] {
+        let mut world = World::new();
+        let mut device = Device::handshaken(&mut world, 1, kind);
+        let mut datagram = Vec::new();
+        write_plain_record(ContentType::ChangeCipherSpec, 9, &[1], &mut datagram);
+        datagram.extend(device.seal(&hello(1, device.id)));
+        world.deliver(device.peer, &datagram);
         opened(world.event());
     }
 }

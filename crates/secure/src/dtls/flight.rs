@@ -2,7 +2,7 @@
 
 use super::codec::{
     CIPHER_SUITE, ConnectionId, ContentType, ECDSA_SHA256, HANDSHAKE_HEADER_BYTES, HandshakeHeader,
-    RAW_PUBLIC_KEY, Reader, VERSION_1_2, extension, handshake_type, split_record, write_handshake,
+    RAW_PUBLIC_KEY, Reader, VERSION_1_2, extension, handshake_type, write_handshake,
     write_plain_record,
 };
 use super::hello::Offer;
@@ -180,26 +180,5 @@ impl FinalFlight {
         }
         self.record_number += 1;
         Ok(())
-    }
-
-    /// Looks for a repeated Finished in a datagram that begins with a record of epoch 0, from the
-    /// address of the session: a device repeats its flight in one datagram. Appends the answer to
-    /// `out` and tells whether there is one.
-    pub fn answer(
-        &mut self,
-        session: &mut Session,
-        mut datagram: &mut [u8],
-        out: &mut Vec<u8>,
-    ) -> bool {
-        while let Some((header, record, rest)) = split_record(datagram) {
-            if header.epoch != 0 {
-                let opened = session.open(record);
-                if opened.is_ok_and(|opened| opened.content_type == ContentType::Handshake) {
-                    return self.repeat(session, out).is_ok();
-                }
-            }
-            datagram = rest;
-        }
-        false
     }
 }

@@ -11,7 +11,7 @@ use secure::dtls::{
 use secure::p256::SigningKey;
 
 use crate::client::{Client, Kind};
-use crate::support::{DeterministicP256, config};
+use crate::support::{DeterministicP256, answer_repetition, config};
 
 #[test]
 fn every_kind_of_client_gets_through_a_perfect_network_in_six_datagrams() {
@@ -300,11 +300,7 @@ impl Server {
 
     fn handle_record(&mut self, now: u64, bytes: &mut [u8]) {
         if let Some(established) = &mut self.established {
-            let Established { session, final_flight, .. } = &mut **established;
-            let mut answer = Vec::new();
-            if final_flight.answer(session, bytes, &mut answer) {
-                self.outputs.push(answer);
-            }
+            self.outputs.extend(answer_repetition(established, bytes));
         } else if let Some(handshake) = &mut self.handshake {
             handshake.handle_datagram(now, bytes);
         }

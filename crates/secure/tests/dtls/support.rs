@@ -7,13 +7,32 @@ use p256::ecdsa::signature::hazmat::PrehashSigner;
 use p256::ecdsa::{Signature, SigningKey as Rfc6979Key};
 use secure::dtls::codec::{RecordHeader, split_record};
 use secure::dtls::{
-    Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput, IdentityKey,
-    ServerIdentity,
+    ContentType, Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput,
+    IdentityKey, ServerIdentity,
 };
 use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SigningKey};
 use serde_json::Value;
 
 pub(crate) const NOW: u64 = 1_000_000_000;
+
+/// Answers a flight that the client repeats.
+pub(crate) fn answer_repetition(
+    established: &mut Established,
+    mut datagram: &mut [u8],
+) -> Option<Vec<u8>> {
+    let Established { session, final_flight, .. } = established;
+    let mut answer = Vec::new();
+    while let Some((header, record, rest)) = split_record(datagram) {
+        let opened = (header.epoch != 0).then(|| session.open(record));
+        if let Some(Ok(opened)) = opened
+            && opened.content_type == ContentType::Handshake
+        {
+            final_flight.repeat(session, &mut answer).unwrap();
+        }
+        datagram = rest;
+    }
+    (!answer.is_empty()).then_some(answer)
+}
 
 pub(crate) fn vector(name: &str) -> Value {
     serde_json::from_str(&read(name)).unwrap()

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use model::Mono;
 use protocol::coap::{Builder, Code, Header, Packet, Token, Type};
+use secure::dtls::codec::split_record;
 use secure::dtls::{
     Class, ContentType, Cookies, FinalFlight, Handshake, HandshakeConfig, HandshakeOutput,
     HelloOutcome, IdentityKey, ServerIdentity, Session, classify,
@@ -65,6 +66,24 @@ struct Open {
     peer: SocketAddr,
     device: Option<[u8; 12]>,
     final_flight: FinalFlight,
+}
+
+impl Open {
+    /// Answers a flight that the device repeats.
+    fn finish_again(&mut self, mut datagram: &mut [u8]) -> Option<Vec<u8>> {
+        let mut answer = None;
+        while let Some((header, record, rest)) = split_record(datagram) {
+            let opened = (header.epoch != 0).then(|| self.session.open(record));
+            if let Some(Ok(opened)) = opened
+                && opened.content_type == ContentType::Handshake
+            {
+                let bytes = answer.get_or_insert_default();
+                self.final_flight.repeat(&mut self.session, bytes).expect("numbers are left");
+            }
+            datagram = rest;
+        }
+        answer
+    }
 }
 
 impl Heard {
@@ -220,10 +239,8 @@ impl Script {
             return self.handshake(now, from, |h| h.handle_datagram(now.0, datagram));
         };
         let open = &mut self.sessions[index];
-        let mut answer = Vec::new();
-        let repeated = class == Class::Plain && datagram[3..5] == [0, 0];
-        if repeated && open.final_flight.answer(&mut open.session, datagram, &mut answer) {
-            return self.out.push_back((from, answer));
+        if class == Class::Plain && datagram[3..5] == [0, 0] {
+            return self.out.extend(open.finish_again(datagram).map(|answer| (from, answer)));
         }
         let Ok(opened) = open.session.open(datagram) else { return };
         if opened.content_type != ContentType::ApplicationData {

@@ -64,24 +64,6 @@ impl Connection {
         Upshot::Done
     }
 
-    /// The same, when the flight begins with unprotected records. Without a protected one among them
-    /// it is anybody's and is not answered.
-    pub(crate) fn finish_again(&mut self, cx: &mut Context<'_>, datagram: &mut [u8]) -> Upshot {
-        let Self { channel: Channel::Datagram(session), busy: Some(busy), peer, .. } = self else {
-            cx.counters.dropped_malformed_record += 1;
-            return Upshot::Done;
-        };
-        let newcomer = busy.newcomer.as_mut();
-        if let Some(flight) = newcomer.and_then(|newcomer| newcomer.final_flight.as_mut()) {
-            let answered = cx
-                .out
-                .transmits
-                .add(*peer, |out| flight.answer(session, datagram, out).then_some(()).ok_or(()));
-            cx.counters.datagrams_sent += u64::from(answered.is_ok());
-        }
-        Upshot::Done
-    }
-
     /// Takes the contents of a frame.
     pub(crate) fn handle_frame(&mut self, cx: &mut Context<'_>, message: &[u8]) -> Upshot {
         let arrival = Arrival { record: 0, newest: true, moved: false };
