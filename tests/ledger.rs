@@ -161,9 +161,10 @@ fn check(counted: &BTreeMap<String, u64>, seen: &[Seen]) {
     let mut all = 0;
     for Seen { device, acknowledged, sent_at_most } in seen {
         let count = counted.get(&device.to_string()).copied().unwrap_or(0);
-        println!("{device}: {acknowledged} acknowledged, {count} counted, {sent_at_most} sent");
-        assert!(count >= *acknowledged, "acknowledged and not counted");
-        assert!(count <= *sent_at_most, "counted and not sent");
+        let told =
+            format!("{device}: {acknowledged} acknowledged, {count} counted, {sent_at_most} sent");
+        assert!(count >= *acknowledged, "acknowledged and not counted: {told}");
+        assert!(count <= *sent_at_most, "counted and not sent: {told}");
         all += acknowledged;
     }
     assert!(all > u64::from(KILLS) * 20, "{all} publishes are no load");

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::clock;
 use crate::mail::{Mailbox, Notice};
+use crate::metrics;
 use book::Book;
 
 /// How often the sums are looked at, if that takes little time.
@@ -327,6 +328,7 @@ impl Billing {
         self.store.agreements().decide(&book::decided(account, &keeper, &decisions)).await?;
         let rules = keeper.terms().catalogue.rules;
         let told = book.keeper(account).map(|before| before.terms().catalogue.rules);
+        book::notices(&decisions).for_each(|notice| metrics::notice(&notice.matter));
         for pause in book::pauses(&decisions) {
             self.tell_pause(account, pause);
         }

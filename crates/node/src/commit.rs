@@ -206,6 +206,9 @@ pub(crate) fn run(
         let result = log.append(clock::utc(), &group.entries);
         report(health.append_ends(result.is_ok()), &result);
         metrics::commit(group.entries.len(), begun.elapsed(), result.is_ok());
+        if result.is_ok() {
+            metrics::operations(&group.entries);
+        }
         group.tell(result.ok(), &mut tell);
     }
 }

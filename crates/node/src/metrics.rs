@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use metering::Matter;
 use metrics::{Unit, counter, gauge, histogram};
+use model::journal::{Charge, Entry, OperationKind};
 
 /// A declared metric.
 #[derive(Debug, Clone, Copy)]
@@ -83,6 +85,10 @@ declare! {
         "CoAP messages taken from devices.";
     MESSAGES_DROPPED = "cloudchamber_messages_dropped_total", Counter, Count,
         "Authentic messages that went no further, by reason.";
+    NOTICES = "cloudchamber_notices_total", Counter, Count,
+        "Notices to accounts about their limits, by kind: threshold, paused, resumed, blocks_added.";
+    OPERATIONS = "cloudchamber_operations_total", Counter, Count,
+        "Data Operations made durable, by kind.";
     POOL_WAITING = "cloudchamber_pool_waiting", Gauge, Count, "Public-key jobs that wait for a thread.";
     PUBLISHES = "cloudchamber_publishes_total", Counter, Count,
         "Publishes of devices, by outcome: accepted, copied, paused, over_rate.";
@@ -123,6 +129,53 @@ pub(crate) fn commit(entries: usize, took: Duration, ok: bool) {
     }
     histogram!(COMMIT_SECONDS).record(took.as_secs_f64());
     histogram!(COMMIT_ENTRIES).record(count(entries));
+}
+
+/// Data Operations became durable.
+pub(crate) fn operations(entries: &[Entry]) {
+    let charges = entries.iter().filter_map(charge);
+    let (mut sums, kinds) = ([0_u64; KINDS.len()], KINDS.map(|(kind, _)| kind));
+    for charge in charges {
+        if let Some(place) = kinds.iter().position(|kind| *kind == charge.kind) {
+            sums[place] += u64::from(charge.operations);
+        }
+    }
+    for ((_, name), sum) in KINDS.into_iter().zip(sums).filter(|(_, sum)| *sum > 0) {
+        counter!(OPERATIONS, "kind" => name).increment(sum);
+    }
+}
+
+const KINDS: [(OperationKind, &str); 6] = [
+    (OperationKind::Delivery, "delivery"),
+    (OperationKind::FunctionCall, "function_call"),
+    (OperationKind::Ping, "ping"),
+    (OperationKind::Publish, "publish"),
+    (OperationKind::StoredPoint, "stored_point"),
+    (OperationKind::VariableRequest, "variable_request"),
+];
+
+fn charge(entry: &Entry) -> Option<&Charge> {
+    match entry {
+        Entry::Attempt { charge } | Entry::Copy { charge, .. } => Some(charge),
+        Entry::Publish { charge, .. } => charge.as_ref(),
+        Entry::Describe { .. }
+        | Entry::Forget { .. }
+        | Entry::Presence { .. }
+        | Entry::Reserve { .. }
+        | Entry::Session { .. }
+        | Entry::Subscribe { .. } => None,
+    }
+}
+
+/// An account is told something about its limits.
+pub(crate) fn notice(matter: &Matter) {
+    let kind = match matter {
+        Matter::BlocksAdded { .. } => "blocks_added",
+        Matter::Paused(_) => "paused",
+        Matter::Resumed => "resumed",
+        Matter::Threshold { .. } => "threshold",
+    };
+    counter!(NOTICES, "kind" => kind).increment(1);
 }
 
 /// Something found a shard's inbox full.

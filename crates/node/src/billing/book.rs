@@ -97,6 +97,14 @@ pub(super) fn decided(account: AccountId, keeper: &Keeper, decisions: &[Decision
     Decided { agreement, closed, notices }
 }
 
+/// What accounts are told.
+pub(super) fn notices(decisions: &[Decision]) -> impl Iterator<Item = &metering::Notice> {
+    decisions.iter().filter_map(|decision| match decision {
+        Decision::Notify(notice) => Some(notice),
+        Decision::Close { .. } | Decision::Pause(_) => None,
+    })
+}
+
 /// The pauses that begin or end with decisions.
 pub(super) fn pauses(decisions: &[Decision]) -> impl Iterator<Item = Option<Pausing>> {
     decisions.iter().filter_map(|decision| match decision {
