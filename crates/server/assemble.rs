@@ -56,9 +56,9 @@ impl Server {
         let catalogues = plans::read(config.metering.plans_file())?;
         let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
-        let limits = config.limits.to_web().map_err(|why| why.to_string())?;
+        let web_config = config.to_web().map_err(|why| why.to_string())?;
         let render: web::RenderMetrics = Arc::new(move || metrics.render());
-        let state = web::State::new(Arc::clone(&store), handle.clone(), render, limits);
+        let state = web::State::new(Arc::clone(&store), handle.clone(), render, web_config);
         let http = web::serve(listener, state).map_err(|why| format!("HTTP: {why}"))?;
         let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
             .map_err(|why| format!("{}: {why}", data.display()))?;

@@ -32,6 +32,10 @@ pub struct Config {
     pub metering: MeteringConfig,
     /// Notices by e-mail.
     pub mail: MailConfig,
+    /// Who may create an account.
+    pub registration: RegistrationConfig,
+    /// Requests that events cause.
+    pub webhooks: WebhooksConfig,
     /// How often the HTTP API may be asked.
     pub limits: LimitsConfig,
     /// Logging.
@@ -175,6 +179,55 @@ pub struct MailConfig {
     pub from: String,
     /// URL of an SMTP server; empty: mails are written to files.
     pub smtp: String,
+}
+
+/// `[registration]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegistrationConfig {
+    /// Who may create an account.
+    pub mode: RegistrationMode,
+}
+
+/// Who may create an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RegistrationMode {
+    /// The operator alone.
+    Closed,
+    /// Anybody.
+    Open,
+}
+
+/// `[webhooks]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WebhooksConfig {
+    /// Whether requests may go into the operator's own network.
+    pub allow_private_targets: bool,
+    /// Webhooks of one account.
+    pub per_account_max: usize,
+    /// Requests under way to one host.
+    pub requests_per_host_max: usize,
+}
+
+impl Config {
+    /// What the HTTP side takes.
+    pub fn to_web(&self) -> Result<web::WebConfig, ConfigError> {
+        Ok(web::WebConfig {
+            limits: self.limits.to_web()?,
+            registration: match self.registration.mode {
+                RegistrationMode::Closed => web::Registration::Closed,
+                RegistrationMode::Open => web::Registration::Open,
+            },
+            webhooks: web::WebhooksConfig {
+                allow_private_targets: self.webhooks.allow_private_targets,
+                per_account_max: self.webhooks.per_account_max,
+                requests_per_host_max: self.webhooks.requests_per_host_max,
+                ..web::WebhooksConfig::default()
+            },
+        })
+    }
 }
 
 /// `[limits]`

@@ -30,7 +30,9 @@ pub(crate) fn run(args: Args) -> Result<(), String> {
     let folder = if args.demo && args.data.is_none() { Some(demo::folder()?) } else { None };
     let data = args.data.clone().or_else(|| folder.as_ref().map(|folder| folder.path().to_owned()));
     let overrides = Overrides { data };
-    let config = Config::load(args.config.as_deref(), &overrides).map_err(|why| why.to_string())?;
+    let mut config =
+        Config::load(args.config.as_deref(), &overrides).map_err(|why| why.to_string())?;
+    config.webhooks.allow_private_targets |= args.demo;
     crate::logging::start(&config.log).map_err(|why| why.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

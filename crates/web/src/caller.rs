@@ -1,7 +1,8 @@
 //! Who asks, for what: a request's fields and the account behind its token.
 
 use axum::body::Bytes;
-use axum::extract::{FromRequest, Request};
+use axum::extract::multipart::MultipartError;
+use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header, request::Parts};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -12,12 +13,23 @@ use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::state::{State, utc_now};
 
+/// Parts of a multipart body.
+const PARTS_MAX: usize = 100;
+
 /// A request before anybody looked at its token.
 #[derive(Debug)]
 pub(crate) struct Anonymous {
     pub(crate) headers: HeaderMap,
     pub(crate) query: Fields,
     pub(crate) fields: Fields,
+    pub(crate) files: Vec<Upload>,
+}
+
+/// A file of a multipart body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Upload {
+    /// What it holds.
+    pub(crate) bytes: Bytes,
 }
 
 /// A request with a valid token.
@@ -27,6 +39,7 @@ pub(crate) struct Caller {
     pub(crate) headers: HeaderMap,
     pub(crate) query: Fields,
     pub(crate) fields: Fields,
+    pub(crate) files: Vec<Upload>,
 }
 
 /// On whose behalf a request acts.
@@ -117,11 +130,16 @@ impl FromRequest<State> for Anonymous {
         let query = Fields::from_form(parts.uri.query().unwrap_or_default().as_bytes())?;
         let content_type = content_type(&parts);
         let headers = parts.headers.clone();
-        let body = Bytes::from_request(Request::from_parts(parts, body), state)
+        let request = Request::from_parts(parts, body);
+        if content_type.starts_with("multipart/form-data") {
+            let (fields, files) = read_parts(request, state).await?;
+            return Ok(Self { headers, query, fields, files });
+        }
+        let body = Bytes::from_request(request, state)
             .await
             .map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
         let fields = Fields::from_body(&content_type, &body)?;
-        Ok(Self { headers, query, fields })
+        Ok(Self { headers, query, fields, files: Vec::new() })
     }
 }
 
@@ -131,9 +149,31 @@ impl FromRequest<State> for Caller {
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
         let anonymous = Anonymous::from_request(request, state).await?;
         let actor = anonymous.identify(state).await?;
-        let Anonymous { headers, query, fields } = anonymous;
-        Ok(Self { actor, headers, query, fields })
+        let Anonymous { headers, query, fields, files } = anonymous;
+        Ok(Self { actor, headers, query, fields, files })
     }
+}
+
+/// Fields and files of a multipart body, in any order; whatever has a file name is a file.
+async fn read_parts(request: Request, state: &State) -> Result<(Fields, Vec<Upload>), ApiError> {
+    let malformed = |why: MultipartError| ApiError::new(why.status(), &why.body_text());
+    let parts = Multipart::from_request(request, state).await;
+    let mut parts = parts.map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
+    let (mut fields, mut files) = (Vec::new(), Vec::new());
+    while let Some(part) = parts.next_field().await.map_err(malformed)? {
+        let (name, is_file) =
+            (part.name().unwrap_or_default().to_owned(), part.file_name().is_some());
+        let bytes = part.bytes().await.map_err(malformed)?;
+        if fields.len() + files.len() >= PARTS_MAX {
+            return Err(ApiError::bad_request("The body has too many parts"));
+        }
+        if is_file {
+            files.push(Upload { bytes });
+        } else {
+            fields.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+        }
+    }
+    Ok((Fields::from_pairs(fields), files))
 }
 
 fn content_type(parts: &Parts) -> String {

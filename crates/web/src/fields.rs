@@ -6,7 +6,10 @@ use crate::error::ApiError;
 
 /// Named values. In a form everything is text; the readers take both kinds.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Fields(Map<String, Value>);
+pub(crate) struct Fields {
+    map: Map<String, Value>,
+    is_form: bool,
+}
 
 impl Fields {
     /// Reads a body by its content type; an empty one has no fields.
@@ -18,7 +21,7 @@ impl Fields {
             return Self::from_form(body);
         }
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(map)) => Ok(Self { map, is_form: false }),
             Ok(_) => Err(ApiError::bad_request("The body must be a JSON object")),
             // curl without a header sends forms as such; other clients may leave the type out.
             Err(_) if content_type.is_empty() => Self::from_form(body),
@@ -30,17 +33,28 @@ impl Fields {
     pub(crate) fn from_form(text: &[u8]) -> Result<Self, ApiError> {
         let pairs: Vec<(String, String)> = serde_urlencoded::from_bytes(text)
             .map_err(|why| ApiError::bad_request(&format!("The form is malformed: {why}")))?;
-        Ok(Self(pairs.into_iter().map(|(key, value)| (key, Value::String(value))).collect()))
+        Ok(Self::from_pairs(pairs))
+    }
+
+    /// Fields of a form.
+    pub(crate) fn from_pairs(pairs: Vec<(String, String)>) -> Self {
+        let map = pairs.into_iter().map(|(key, value)| (key, Value::String(value))).collect();
+        Self { map, is_form: true }
+    }
+
+    /// Whether everything here is text because a form knows nothing else.
+    pub(crate) fn is_form(&self) -> bool {
+        self.is_form
     }
 
     /// Whether the field is there, whatever it holds.
     pub(crate) fn has(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.map.contains_key(key)
     }
 
     /// A text; numbers and booleans are written out, null is absent.
     pub(crate) fn text(&self, key: &str) -> Option<String> {
-        match self.0.get(key)? {
+        match self.map.get(key)? {
             Value::Null => None,
             Value::String(text) => Some(text.clone()),
             other => Some(other.to_string()),
@@ -49,12 +63,12 @@ impl Fields {
 
     /// The value as it came.
     pub(crate) fn value(&self, key: &str) -> Option<&Value> {
-        self.0.get(key)
+        self.map.get(key)
     }
 
     /// All fields.
     pub(crate) fn all(&self) -> &Map<String, Value> {
-        &self.0
+        &self.map
     }
 
     /// A switch: true, `true` and 1 are on, everything else is off.

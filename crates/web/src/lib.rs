@@ -12,13 +12,16 @@ mod fields;
 mod limits;
 mod mfa;
 pub mod password;
+mod scope;
 mod serve;
 mod sse;
 mod state;
 mod token;
+mod webhooks;
 
 pub use api::router;
 pub use limits::{LimitsConfig, Network};
 pub use serve::{HttpServer, serve};
-pub use state::{Registration, RenderMetrics, State};
+pub use state::{Registration, RenderMetrics, State, WebConfig};
 pub use token::{TokenLife, TokenRequest, issue};
+pub use webhooks::WebhooksConfig;

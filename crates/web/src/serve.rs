@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use tower::Layer;
 use tower::util::MapRequestLayer;
 
+use crate::webhooks::Webhooks;
 use crate::{State, router};
 
 /// How long open requests may take once the server is asked to stop.
@@ -24,12 +25,14 @@ pub struct HttpServer {
     address: SocketAddr,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
+    webhooks: Webhooks,
 }
 
 /// Serves the API on a bound listener.
 pub fn serve(listener: TcpListener, state: State) -> std::io::Result<HttpServer> {
     let address = listener.local_addr()?;
     let (stop, mut stopped) = watch::channel(false);
+    let webhooks = state.webhooks.clone();
     let service = MapRequestLayer::new(trim_slash).layer(router(state));
     let app = Router::new().fallback_service(service);
     let task = tokio::spawn(async move {
@@ -45,7 +48,7 @@ pub fn serve(listener: TcpListener, state: State) -> std::io::Result<HttpServer>
             tracing::error!(%why, "the HTTP server ended");
         }
     });
-    Ok(HttpServer { address, stop, task })
+    Ok(HttpServer { address, stop, task, webhooks })
 }
 
 impl HttpServer {
@@ -58,6 +61,7 @@ impl HttpServer {
     /// streams end with the hub, which the node closes.
     pub async fn stop(mut self) {
         let _ = self.stop.send(true);
+        self.webhooks.stop().await;
         if tokio::time::timeout(DRAIN, &mut self.task).await.is_err() {
             self.task.abort();
         }

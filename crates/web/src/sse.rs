@@ -42,7 +42,8 @@ pub(crate) async fn open(
     if let Some(Some(after)) = resume {
         replayed = replay(state, &filter, after, &mut head).await?;
     }
-    let writer = Writer { live, with_ids: resume.is_some(), replayed, head: Some(head.into()) };
+    let shown = Shown { ids: resume.is_some(), product: filter.product.is_some() };
+    let writer = Writer { live, shown, replayed, head: Some(head.into()) };
     let mut response = Response::new(Body::from_stream(stream::unfold(writer, Writer::step)));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -69,16 +70,26 @@ async fn replay(
             out.extend_from_slice(b":missed events older than the replay window\n\n");
         }
     }
+    let shown = Shown { ids: true, product: filter.product.is_some() };
     for event in replay.events.iter().filter(|event| filter.matches(event)) {
-        write_event(out, event, true);
+        write_event(out, event, shown);
     }
     Ok(replay.upto)
+}
+
+/// What a stream tells of each event beside what all streams do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Shown {
+    /// Its id, for clients that asked for ids.
+    ids: bool,
+    /// The fields of product streams.
+    product: bool,
 }
 
 /// One open stream.
 struct Writer {
     live: EventStream,
-    with_ids: bool,
+    shown: Shown,
     /// Events up to this id were replayed.
     replayed: EventId,
     /// Sent first.
@@ -108,13 +119,13 @@ impl Writer {
     fn write_all(&self, events: &[Arc<Event>]) -> Vec<u8> {
         let mut out = Vec::with_capacity(events.len() * 256);
         for event in events.iter().filter(|event| event.id > self.replayed) {
-            write_event(&mut out, event, self.with_ids);
+            write_event(&mut out, event, self.shown);
         }
         out
     }
 }
 
-fn write_event(out: &mut Vec<u8>, event: &Event, with_id: bool) {
+fn write_event(out: &mut Vec<u8>, event: &Event, shown: Shown) {
     out.extend_from_slice(b"event: ");
     out.extend_from_slice(event.name.as_str().as_bytes());
     out.extend_from_slice(b"\ndata: {\"data\":");
@@ -125,11 +136,15 @@ fn write_event(out: &mut Vec<u8>, event: &Event, with_id: bool) {
     // Writing to a Vec cannot fail.
     let _ = write!(out, ",\"ttl\":{},\"published_at\":\"{}\",", event.ttl_s, event.published_at);
     let _ = match event.origin {
-        Origin::Api => writeln!(out, "\"coreid\":\"api\"}}"),
-        Origin::Device(id) => writeln!(out, "\"coreid\":\"{id}\"}}"),
-        Origin::Internal => writeln!(out, "\"coreid\":\"particle-internal\"}}"),
+        Origin::Api => write!(out, "\"coreid\":\"api\""),
+        Origin::Device(id) => write!(out, "\"coreid\":\"{id}\""),
+        Origin::Internal => write!(out, "\"coreid\":\"particle-internal\""),
     };
-    if with_id {
+    if let Some(product) = event.product.filter(|_| shown.product) {
+        let _ = write!(out, ",\"userid\":\"\",\"public\":false,\"productID\":{product}");
+    }
+    out.extend_from_slice(b"}\n");
+    if shown.ids {
         let _ = writeln!(out, "id: {}", event.id);
     }
     out.push(b'\n');
@@ -140,7 +155,7 @@ fn write_json_text(out: &mut Vec<u8>, text: &str) {
 }
 
 /// Data as people see it: text as it is, structured data as JSON, other formats as a data URL.
-fn text_of(data: &EventData) -> Cow<'_, str> {
+pub(crate) fn text_of(data: &EventData) -> Cow<'_, str> {
     if TEXT_FORMATS.contains(&data.format) {
         return String::from_utf8_lossy(&data.bytes);
     }
@@ -177,9 +192,13 @@ mod tests {
         }
     }
 
-    fn written(event: &Event, with_id: bool) -> String {
+    fn written(event: &Event, ids: bool) -> String {
+        written_as(event, Shown { ids, product: false })
+    }
+
+    fn written_as(event: &Event, shown: Shown) -> String {
         let mut out = Vec::new();
-        write_event(&mut out, event, with_id);
+        write_event(&mut out, event, shown);
         String::from_utf8(out).expect("text")
     }
 
@@ -197,6 +216,15 @@ mod tests {
     fn ids_come_behind_the_data_and_only_when_asked_for() {
         assert!(written(&event(None), true).ends_with("}\nid: 7\n\n"));
         assert!(!written(&event(None), false).contains("id: "));
+    }
+
+    #[test]
+    fn product_streams_tell_the_product() {
+        let event = Event { product: Some(model::ProductId(7)), ..event(None) };
+        assert!(written_as(&event, Shown { ids: false, product: true }).contains(
+            "\"coreid\":\"abababababababababababab\",\"userid\":\"\",\"public\":false,\"productID\":7}"
+        ));
+        assert!(!written(&event, false).contains("productID"));
     }
 
     #[test]

@@ -11,9 +11,21 @@ use store::{Account, Store, StoreError};
 use crate::limits::{Limits, LimitsConfig};
 use crate::mfa::{self, Challenges};
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
+use crate::webhooks::{Webhooks, WebhooksConfig};
 
 /// Renders the metrics in the text format of Prometheus.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+
+/// What the operator may set of the HTTP side.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WebConfig {
+    /// How often callers may ask.
+    pub limits: LimitsConfig,
+    /// Who may create an account.
+    pub registration: Registration,
+    /// What webhooks may do.
+    pub webhooks: WebhooksConfig,
+}
 
 /// Who may create an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -42,31 +54,31 @@ pub struct State {
     pub(crate) registration: Registration,
     /// What waits for a one-time password.
     pub(crate) challenges: Challenges,
+    /// Webhooks at work.
+    pub(crate) webhooks: Webhooks,
 }
 
 impl State {
-    /// State over an open store and a running node.
+    /// State over an open store and a running node. Webhooks are at work from now on; it must be
+    /// called inside a runtime.
     pub fn new(
         store: Arc<Store>,
         handle: Handle,
         render_metrics: RenderMetrics,
-        limits: LimitsConfig,
+        config: WebConfig,
     ) -> Self {
-        let limits = Limits::new(limits);
+        let webhooks = Webhooks::start(Arc::clone(&store), handle.clone(), config.webhooks);
+        let limits = Limits::new(config.limits);
         Self {
             store,
             handle,
             passwords: Passwords::default(),
             render_metrics,
             limits,
-            registration: Registration::default(),
+            registration: config.registration,
             challenges: Challenges::default(),
+            webhooks,
         }
-    }
-
-    /// The same, with another answer to who may create an account.
-    pub fn with_registration(self, registration: Registration) -> Self {
-        Self { registration, ..self }
     }
 }
 

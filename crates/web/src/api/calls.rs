@@ -1,7 +1,7 @@
 //! Functions and variables of a device.
 
 use axum::Json;
-use axum::extract::{Path, State as Shared};
+use axum::extract::{RawPathParams, State as Shared};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use model::VariableValue;
@@ -11,14 +11,17 @@ use crate::api::devices::state_of;
 use crate::caller::{Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::scope::{Scope, parameter};
 use crate::state::State;
 
 pub(crate) async fn variable(
     Shared(state): Shared<State>,
-    Path((device, name)): Path<(String, String)>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    let device = caller.actor.device(&state, &device).await?;
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    let device = scope.device(&state, &caller.actor, &path).await?;
+    let name = parameter(&path, "name").unwrap_or_default().to_owned();
     let value = state.handle.read(device.id(), name.clone()).await?;
     if wants_raw(&caller.query) {
         return Ok(raw(&value));
@@ -34,10 +37,12 @@ pub(crate) async fn variable(
 
 pub(crate) async fn function(
     Shared(state): Shared<State>,
-    Path((device, name)): Path<(String, String)>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    let device = caller.actor.device(&state, &device).await?;
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    let device = scope.device(&state, &caller.actor, &path).await?;
+    let name = parameter(&path, "name").unwrap_or_default().to_owned();
     let argument = caller.fields.text("args").or_else(|| caller.fields.text("arg"));
     let returned = state.handle.call(device.id(), name, argument.unwrap_or_default()).await?;
     if wants_raw(&caller.fields) {

@@ -1,7 +1,9 @@
 //! `/v1/devices`: list, look, claim, rename, note, signal, ping, unclaim.
 
+use std::sync::Arc;
+
 use axum::Json;
-use axum::extract::{Path, State as Shared};
+use axum::extract::{Path, RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use model::{ApplicationDescription, DeviceId, DeviceState};
 use serde_json::{Map, Value, json};
@@ -9,6 +11,7 @@ use store::Device;
 
 use crate::caller::{Caller, OwnedDevice};
 use crate::error::ApiError;
+use crate::scope::Scope;
 use crate::state::{State, utc_now};
 
 /// Longest device name and notes, in bytes.
@@ -20,6 +23,11 @@ pub(crate) async fn list(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let devices = state.store.devices().list(caller.actor.account).await?;
+    Ok(Json(objects(&state, &devices).await))
+}
+
+/// The objects of a list, newest handshake first.
+pub(crate) async fn objects(state: &State, devices: &[Device]) -> Value {
     let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
     let states = state.handle.states(&ids).await;
     let live: std::collections::BTreeMap<DeviceId, DeviceState> =
@@ -28,7 +36,7 @@ pub(crate) async fn list(
         devices.iter().map(|device| (handshake_at(device, live.get(&device.id)), device)).collect();
     shown.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
     let objects = shown.iter().map(|(_, device)| object(device, live.get(&device.id), None));
-    Ok(Json(objects.collect()))
+    objects.collect()
 }
 
 pub(crate) async fn show(
@@ -40,12 +48,11 @@ pub(crate) async fn show(
     Ok(Json(full_object(&state, &device.0).await?))
 }
 
-async fn full_object(state: &State, device: &Device) -> Result<Value, ApiError> {
+/// The object of one device, with what it can do.
+pub(crate) async fn full_object(state: &State, device: &Device) -> Result<Value, ApiError> {
     let live = state_of(state, device.id).await;
-    let in_safe_mode = live.as_ref().is_some_and(|live| live.safe_mode);
-    let stored = state.store.devices().application(device.id).await?;
-    let described = stored.filter(|_| !in_safe_mode);
-    let mut shown = object(device, live.as_ref(), described.as_ref());
+    let described = described(state, device.id, live.as_ref()).await?;
+    let mut shown = object(device, live.as_ref(), described.as_deref());
     if let (Value::Object(fields), Some((system, _))) =
         (&mut shown, state.store.devices().system(device.id).await?)
     {
@@ -54,6 +61,22 @@ async fn full_object(state: &State, device: &Device) -> Result<Value, ApiError> 
         fields.insert("last_iccid".into(), json!(system.iccid));
     }
     Ok(shown)
+}
+
+/// What a device can do: as its shard knows it, else as it was stored (a device that has not been seen
+/// since the start). In safe mode nothing is in force.
+async fn described(
+    state: &State,
+    id: DeviceId,
+    live: Option<&DeviceState>,
+) -> Result<Option<Arc<ApplicationDescription>>, ApiError> {
+    if live.is_some_and(|live| live.safe_mode) {
+        return Ok(None);
+    }
+    if let Some(described) = live.and_then(|live| live.description.clone()) {
+        return Ok(Some(described));
+    }
+    Ok(state.store.devices().application(id).await?.map(Arc::new))
 }
 
 /// `{id}` claims a device that nobody owns.
@@ -106,11 +129,20 @@ pub(crate) async fn change(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let device = caller.actor.device(&state, &device).await?;
+    change_device(&state, &device, &caller).await
+}
+
+/// The same for a device that was looked up.
+pub(crate) async fn change_device(
+    state: &State,
+    device: &OwnedDevice,
+    caller: &Caller,
+) -> Result<Json<Value>, ApiError> {
     if caller.fields.has("name") {
-        return rename(&state, &device, &caller).await;
+        return rename(state, device, caller).await;
     }
     if caller.fields.has("notes") {
-        return set_notes(&state, &device, &caller).await;
+        return set_notes(state, device, caller).await;
     }
     if let Some(signal) = caller.fields.text("signal") {
         let on = matches!(signal.as_str(), "1" | "true");
@@ -156,10 +188,11 @@ async fn set_notes(
 
 pub(crate) async fn ping(
     Shared(state): Shared<State>,
-    Path(device): Path<String>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let device = caller.actor.device(&state, &device).await?;
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    let device = scope.device(&state, &caller.actor, &path).await?;
     let online = state.handle.ping(device.id()).await?;
     Ok(Json(json!({"online": online, "ok": true})))
 }

@@ -1,7 +1,7 @@
 //! Publishing, and the event streams.
 
 use axum::Json;
-use axum::extract::{Path, RawPathParams, State as Shared};
+use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
 use model::limits::{EVENT_DATA_BYTES_MAX_BLOCKWISE, EVENT_TTL_S_DEFAULT};
@@ -11,14 +11,17 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::scope::{Scope, parameter};
 use crate::sse;
 use crate::state::State;
 
 /// Public events do not exist: whatever `private` says, the event is the account's own.
 pub(crate) async fn publish(
     Shared(state): Shared<State>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
     let name = caller.fields.required("name")?;
     let name = EventName::parse(name.as_bytes())
         .map_err(|why| ApiError::bad_request(&format!("name: {why}")))?;
@@ -36,47 +39,50 @@ pub(crate) async fn publish(
         Some(seconds) => u32::try_from(seconds).unwrap_or(u32::MAX),
         None => EVENT_TTL_S_DEFAULT,
     };
-    state.handle.publish(caller.actor.account, name, data, ttl).await?;
+    match scope.product {
+        None => state.handle.publish(scope.account, name, data, ttl).await?,
+        Some(product) => {
+            state.handle.publish_to_product(scope.account, product, name, data, ttl).await?;
+        }
+    }
     Ok(Json(json!({"ok": true})))
 }
 
-/// All events of the caller, or those whose names begin with the tail of the path.
-pub(crate) async fn stream_account(
+/// All events of the account or product, or those whose names begin with the tail of the path.
+pub(crate) async fn stream_all(
     Shared(state): Shared<State>,
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    open(&state, &caller, None, prefix(&path)).await
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    open(&state, &caller, scope, None, &path).await
 }
 
 /// Events of one device.
 pub(crate) async fn stream_device(
     Shared(state): Shared<State>,
-    Path(parameters): Path<Vec<(String, String)>>,
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Response, ApiError> {
-    let named = parameters.iter().find(|(key, _)| key == "device").map(|(_, value)| value.as_str());
-    let device = caller.actor.device(&state, named.unwrap_or_default()).await?;
-    open(&state, &caller, Some(device.id()), prefix(&path)).await
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    let device = scope.device(&state, &caller.actor, &path).await?;
+    open(&state, &caller, scope, Some(device.id()), &path).await
 }
 
 async fn open(
     state: &State,
     caller: &Caller,
+    scope: Scope,
     device: Option<DeviceId>,
-    prefix: String,
+    path: &RawPathParams,
 ) -> Result<Response, ApiError> {
-    let account = caller.actor.account;
-    let filter = StreamFilter { account, device, product: None, prefix };
+    let Scope { account, product } = scope;
+    let filter = StreamFilter { account, device, product, prefix: prefix(path) };
     sse::open(state, filter, resume_point(caller)).await
 }
 
 fn prefix(path: &RawPathParams) -> String {
-    path.iter()
-        .find(|(key, _)| *key == "prefix")
-        .map(|(_, value)| value.to_owned())
-        .unwrap_or_default()
+    parameter(path, "prefix").unwrap_or_default().to_owned()
 }
 
 /// Present if the client asks for ids: by the header, or by a query field that browsers' sources can

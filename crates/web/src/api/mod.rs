@@ -5,20 +5,24 @@ mod calls;
 mod claims;
 mod clients;
 mod devices;
+mod diagnostics;
 mod events;
 mod mfa;
 mod oauth;
+mod product_devices;
+mod products;
 mod provisioning;
 mod server;
 mod tokens;
 mod user;
 mod users;
+mod webhooks;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, Method, StatusCode, header};
 use axum::middleware;
-use axum::routing::{get, post, put};
+use axum::routing::{delete, get, post, put};
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::error::ApiError;
@@ -27,6 +31,8 @@ use crate::state::State;
 
 /// Largest request body, in bytes: the largest event with its escapes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Largest list of devices, in bytes: 100,000 ids in lines fit.
+const UPLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Every route of the API.
 pub fn router(state: State) -> Router {
@@ -34,6 +40,8 @@ pub fn router(state: State) -> Router {
         .merge(sign_in())
         .merge(devices_and_calls())
         .merge(event_streams())
+        .merge(webhooks_and_integrations())
+        .merge(products())
         .route("/health", get(server::health))
         .route("/metrics", get(server::metrics))
         .fallback(unknown_route)
@@ -49,7 +57,7 @@ fn sign_in() -> Router<State> {
         .route("/oauth/token", post(oauth::token))
         .route("/v1/access_tokens", get(tokens::list).delete(tokens::delete_all))
         .route("/v1/access_tokens/current", get(tokens::current).delete(tokens::delete_current))
-        .route("/v1/access_tokens/{token}", axum::routing::delete(tokens::delete))
+        .route("/v1/access_tokens/{token}", delete(tokens::delete))
         .route("/v1/clients", get(clients::list).post(clients::create))
         .route("/v1/clients/{client}", put(clients::change).delete(clients::delete))
         .route("/v1/users", post(users::create))
@@ -73,19 +81,92 @@ fn devices_and_calls() -> Router<State> {
         .route("/v1/devices/{device}/{name}", get(calls::variable).post(calls::function))
         .route("/v1/device_claims", post(claims::create))
         .route("/v1/provisioning/{device}", post(provisioning::provision))
+        .route("/v1/serial_numbers/{serial}", get(server::serial_number))
+        .route("/v1/build_targets", get(server::build_targets))
+        .route("/v1/diagnostics/{device}", get(diagnostics::history))
+        .route("/v1/diagnostics/{device}/last", get(diagnostics::last))
+        .route("/v1/diagnostics/{device}/update", post(diagnostics::update))
 }
 
 fn event_streams() -> Router<State> {
     Router::new()
-        .route("/v1/devices/events", get(events::stream_account).post(events::publish))
-        .route("/v1/devices/events/", get(events::stream_account))
-        .route("/v1/devices/events/{*prefix}", get(events::stream_account))
-        .route("/v1/events", get(events::stream_account).post(events::publish))
-        .route("/v1/events/", get(events::stream_account))
-        .route("/v1/events/{*prefix}", get(events::stream_account))
+        .route("/v1/devices/events", get(events::stream_all).post(events::publish))
+        .route("/v1/devices/events/", get(events::stream_all))
+        .route("/v1/devices/events/{*prefix}", get(events::stream_all))
+        .route("/v1/events", get(events::stream_all).post(events::publish))
+        .route("/v1/events/", get(events::stream_all))
+        .route("/v1/events/{*prefix}", get(events::stream_all))
         .route("/v1/devices/{device}/events", get(events::stream_device))
         .route("/v1/devices/{device}/events/", get(events::stream_device))
         .route("/v1/devices/{device}/events/{*prefix}", get(events::stream_device))
+}
+
+fn webhooks_and_integrations() -> Router<State> {
+    Router::new()
+        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/v1/webhooks/{webhook}",
+            get(webhooks::show_webhook).put(webhooks::replace).delete(webhooks::delete),
+        )
+        .route("/v1/webhooks/{webhook}/test", post(webhooks::test))
+        .route("/v1/integrations", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/v1/integrations/{webhook}",
+            get(webhooks::show_integration).put(webhooks::replace).delete(webhooks::delete),
+        )
+        .route("/v1/integrations/{webhook}/test", post(webhooks::test))
+        .route("/v1/products/{product}/webhooks", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/v1/products/{product}/webhooks/{webhook}",
+            get(webhooks::show_webhook).put(webhooks::replace).delete(webhooks::delete),
+        )
+        .route("/v1/products/{product}/webhooks/{webhook}/test", post(webhooks::test))
+        .route("/v1/products/{product}/integrations", get(webhooks::list).post(webhooks::create))
+        .route(
+            "/v1/products/{product}/integrations/{webhook}",
+            get(webhooks::show_integration).put(webhooks::replace).delete(webhooks::delete),
+        )
+        .route("/v1/products/{product}/integrations/{webhook}/test", post(webhooks::test))
+}
+
+fn products() -> Router<State> {
+    Router::new()
+        .route("/v1/user/products", get(products::list).post(products::create))
+        .route("/v1/products", get(products::list).post(products::create))
+        .route("/v1/products/{product}", get(products::show))
+        .route(
+            "/v1/products/{product}/devices",
+            get(product_devices::list)
+                .post(product_devices::add)
+                .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX)),
+        )
+        .route(
+            "/v1/products/{product}/devices/{device}",
+            get(product_devices::show).put(product_devices::change).delete(product_devices::remove),
+        )
+        .route(
+            "/v1/products/{product}/devices/{device}/owner",
+            delete(product_devices::remove_owner),
+        )
+        .route("/v1/products/{product}/devices/{device}/ping", put(devices::ping))
+        .route(
+            "/v1/products/{product}/devices/{device}/{name}",
+            get(calls::variable).post(calls::function),
+        )
+        .merge(product_streams())
+}
+
+fn product_streams() -> Router<State> {
+    Router::new()
+        .route("/v1/products/{product}/events", get(events::stream_all).post(events::publish))
+        .route("/v1/products/{product}/events/", get(events::stream_all))
+        .route("/v1/products/{product}/events/{*prefix}", get(events::stream_all))
+        .route("/v1/products/{product}/devices/{device}/events", get(events::stream_device))
+        .route("/v1/products/{product}/devices/{device}/events/", get(events::stream_device))
+        .route(
+            "/v1/products/{product}/devices/{device}/events/{*prefix}",
+            get(events::stream_device),
+        )
 }
 
 async fn unknown_route() -> ApiError {

@@ -81,6 +81,7 @@ pub(crate) async fn delete(
         devices.extend(state.store.products().devices(product.id).await?);
     }
     state.store.accounts().delete(account.id).await?;
+    state.webhooks.changed(account.id).await?;
     for device in devices {
         state.handle.device_changed(device).await?;
     }

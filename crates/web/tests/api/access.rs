@@ -1,8 +1,8 @@
 //! Who may do what: every route, asked by nobody, by a stranger and by the owner.
 
-use model::Timestamp;
+use model::{ProductId, Timestamp};
 use serde_json::{Value, json};
-use store::{Client, TokenHash};
+use store::{Client, Product, TokenHash, Webhook};
 
 use crate::support::{Answer, OWNER, PASSWORD, World};
 
@@ -45,6 +45,8 @@ fn rows() -> Vec<Row> {
     let none = || Value::Null;
     let password = json!({"grant_type": "password", "username": OWNER, "password": PASSWORD});
     let key = json!({"publicKey": KEY});
+    let hook = || json!({"event": "taken", "url": "http://h.example/"});
+    let product = || json!({"product": {"name": "New", "platform_id": 12}});
     let user = || json!({"username": "new@example.org", "password": PASSWORD});
     vec![
         Row { nobody: 200, ..row("GET", "/health", none(), Own, 200) },
@@ -90,6 +92,60 @@ fn rows() -> Vec<Row> {
         row("GET", "/v1/devices/{device}/events/", none(), Nothing, 200),
         row("GET", "/v1/devices/{device}/events/a", none(), Nothing, 200),
         row("POST", "/v1/provisioning/{device}", key, Told(403), 200),
+        Row { nobody: 200, ..row("GET", "/v1/build_targets", none(), Own, 200) },
+        row("GET", "/v1/serial_numbers/x", none(), Told(404), 404),
+        row("GET", "/v1/user/service_agreements", none(), Own, 200),
+        row("GET", "/v1/user/service_agreements/1/notifications", none(), Own, 200),
+        row("GET", "/v1/diagnostics/{device}", none(), Nothing, 200),
+        row("GET", "/v1/diagnostics/{device}/last", none(), Nothing, 404),
+        row("POST", "/v1/diagnostics/{device}/update", none(), Nothing, 501),
+        row("GET", "/v1/user/products", none(), Own, 200),
+        row("POST", "/v1/user/products", product(), Own, 201),
+        row("GET", "/v1/products", none(), Own, 200),
+        row("POST", "/v1/products", product(), Own, 201),
+        row("GET", "/v1/products/{product}", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/devices", none(), Nothing, 200),
+        row("POST", "/v1/products/{product}/devices", json!({"id": "{device}"}), Nothing, 200),
+        row("GET", "/v1/products/{product}/devices/{device}", none(), Nothing, 200),
+        row("PUT", "/v1/products/{product}/devices/{device}", json!({"notes": "x"}), Nothing, 200),
+        row("PUT", "/v1/products/{product}/devices/{device}/ping", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/devices/{device}/v", none(), Nothing, 408),
+        row("POST", "/v1/products/{product}/devices/{device}/f", none(), Nothing, 408),
+        row("GET", "/v1/products/{product}/events", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/events/", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/events/a", none(), Nothing, 200),
+        row("POST", "/v1/products/{product}/events", json!({"name": "a"}), Nothing, 200),
+        row("GET", "/v1/products/{product}/devices/{device}/events", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/devices/{device}/events/", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/devices/{device}/events/a", none(), Nothing, 200),
+        row("GET", "/v1/webhooks", none(), Own, 200),
+        row("POST", "/v1/webhooks", hook(), Own, 201),
+        row("GET", "/v1/webhooks/{webhook}", none(), Nothing, 200),
+        row("PUT", "/v1/webhooks/{webhook}", hook(), Nothing, 200),
+        row("POST", "/v1/webhooks/{webhook}/test", none(), Nothing, 200),
+        row("GET", "/v1/integrations", none(), Own, 200),
+        row("POST", "/v1/integrations", hook(), Own, 201),
+        row("GET", "/v1/integrations/{webhook}", none(), Nothing, 200),
+        row("PUT", "/v1/integrations/{webhook}", hook(), Nothing, 200),
+        row("POST", "/v1/integrations/{webhook}/test", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/webhooks", none(), Nothing, 200),
+        row("POST", "/v1/products/{product}/webhooks", hook(), Nothing, 201),
+        row("GET", "/v1/products/{product}/webhooks/{phook}", none(), Nothing, 200),
+        row("PUT", "/v1/products/{product}/webhooks/{phook}", hook(), Nothing, 200),
+        row("POST", "/v1/products/{product}/webhooks/{phook}/test", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/integrations", none(), Nothing, 200),
+        row("POST", "/v1/products/{product}/integrations", hook(), Nothing, 201),
+        row("GET", "/v1/products/{product}/integrations/{phook}", none(), Nothing, 200),
+        row("PUT", "/v1/products/{product}/integrations/{phook}", hook(), Nothing, 200),
+        row("POST", "/v1/products/{product}/integrations/{phook}/test", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/webhooks/{webhook}", none(), Nothing, 404),
+        row("DELETE", "/v1/products/{product}/webhooks/{phook}", none(), Nothing, 204),
+        row("DELETE", "/v1/products/{product}/integrations/{nothing}", none(), Nothing, 404),
+        row("DELETE", "/v1/webhooks/{webhook}", none(), Nothing, 204),
+        row("DELETE", "/v1/integrations/{nothing}", none(), Nothing, 404),
+        row("DELETE", "/v1/products/{product}/devices/{device}/owner", none(), Nothing, 204),
+        row("POST", "/v1/devices", json!({"id": "{device}"}), Told(403), 200),
+        row("DELETE", "/v1/products/{product}/devices/{device}", none(), Nothing, 204),
         row("DELETE", "/v1/devices/{device}", none(), Nothing, 200),
         Row { nobody: 404, ..row("DELETE", "/v1/access_tokens/{nothing}", none(), Nothing, 404) },
         row("DELETE", "/v1/access_tokens/current", none(), Own, 200),
@@ -119,6 +175,34 @@ fn client(world: &World) -> Client {
     }
 }
 
+/// The owner's product.
+const PRODUCT: ProductId = ProductId(10_500);
+
+fn product(world: &World) -> Product {
+    Product {
+        id: PRODUCT,
+        account: world.owner,
+        name: "private-product".into(),
+        slug: "private-product".into(),
+        description: String::new(),
+        platform: 12,
+        location_opt_in: false,
+        created_at: Timestamp(1),
+    }
+}
+
+fn webhook(world: &World, id: &str, product: Option<ProductId>) -> Webhook {
+    let definition = json!({"event": "private-event", "url": "http://private.example/"});
+    Webhook {
+        id: id.into(),
+        account: world.owner,
+        product,
+        definition: definition.to_string(),
+        created_at: Timestamp(1),
+        updated_at: Timestamp(1),
+    }
+}
+
 /// What the rows' paths and bodies stand for.
 struct Names(Vec<(&'static str, String)>);
 
@@ -128,6 +212,9 @@ impl Names {
         Self(vec![
             ("{device}", world.device.to_string()),
             ("{client}", CLIENT.into()),
+            ("{product}", PRODUCT.0.to_string()),
+            ("{webhook}", "private-webhook".into()),
+            ("{phook}", "private-product-webhook".into()),
             ("{nothing}", "0".repeat(40)),
         ])
     }
@@ -137,6 +224,9 @@ impl Names {
         Self(vec![
             ("{device}", "0".repeat(24)),
             ("{client}", "nobodys-client".into()),
+            ("{product}", "10999".into()),
+            ("{webhook}", "nobodys-webhook".into()),
+            ("{phook}", "nobodys-webhook".into()),
             ("{nothing}", "0".repeat(40)),
         ])
     }
@@ -161,6 +251,13 @@ async fn furnish(world: &World) -> Vec<String> {
     devices.rename(world.device, Some("private-name")).await.expect("named");
     devices.set_notes(world.device, Some("private-notes")).await.expect("noted");
     world.store.clients().insert(&client(world)).await.expect("a client");
+    world.store.products().insert(&product(world)).await.expect("a product");
+    devices.set_product(world.device, Some(PRODUCT)).await.expect("a member");
+    world.handle.device_changed(world.device).await.expect("told");
+    for (id, product) in [("private-webhook", None), ("private-product-webhook", Some(PRODUCT))] {
+        let webhook = webhook(world, id, product);
+        world.store.webhooks().insert(&webhook).await.expect("a webhook");
+    }
     vec![OWNER.into(), "private-".into(), world.device.to_string()]
 }
 
@@ -210,7 +307,7 @@ async fn a_stranger_neither_reads_changes_nor_finds_out_about_anything() {
 /// Everything of the owner that a stranger might have changed.
 async fn owners_view(world: &World) -> Vec<Value> {
     let token = world.token(world.owner).await;
-    let paths = ["/v1/user", "/v1/devices", "/v1/clients"];
+    let paths = ["/v1/user", "/v1/devices", "/v1/clients", "/v1/webhooks", "/v1/products"];
     let mut seen = Vec::new();
     for path in paths {
         seen.push(world.ask("GET", path, &token, Value::Null).await.ok());

@@ -1,5 +1,8 @@
 //! The routes over a store in memory and a node on loopback.
 
 mod access;
+mod products;
+mod sink;
 mod support;
 mod users;
+mod webhooks;

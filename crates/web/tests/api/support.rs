@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sim::identity::Identity;
 use store::{DeviceKey, NewDevice, Store};
 use tower::ServiceExt;
-use web::{LimitsConfig, State, TokenLife, TokenRequest};
+use web::{LimitsConfig, State, TokenLife, TokenRequest, WebConfig};
 
 /// The password of everybody here.
 pub(crate) const PASSWORD: &str = "correct horse";
@@ -65,11 +65,11 @@ impl Answer {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::with(|state| state).await
+        Self::with(|config| config).await
     }
 
     /// A server with other settings.
-    pub(crate) async fn with(change: impl FnOnce(State) -> State) -> Self {
+    pub(crate) async fn with(change: impl FnOnce(WebConfig) -> WebConfig) -> Self {
         let store = Arc::new(Store::in_memory().await.expect("memory"));
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let config = NodeConfig { udp: any, tcp: any, shards: 1, ..NodeConfig::default() };
@@ -80,8 +80,9 @@ impl World {
         let create = |email| store.accounts().create(email, &hash, Timestamp(1));
         let owner = create(OWNER).await.expect("created").id;
         let stranger = create(STRANGER).await.expect("created").id;
-        let state = State::new(Arc::clone(&store), handle.clone(), Arc::new(String::new), limits());
-        let router = web::router(change(state));
+        let config = change(WebConfig { limits: limits(), ..WebConfig::default() });
+        let state = State::new(Arc::clone(&store), handle.clone(), Arc::new(String::new), config);
+        let router = web::router(state);
         let device = DeviceId([0; 12]);
         let mut world =
             Self { store, handle, owner, stranger, device, router, node, registered: 0 };
@@ -145,7 +146,24 @@ impl World {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let text = if body.is_null() { String::new() } else { body.to_string() };
-        let mut request = request.body(Body::from(text)).expect("a request");
+        self.send(request.body(Body::from(text)).expect("a request")).await
+    }
+
+    /// Sends a file of lines, as the command-line client does.
+    pub(crate) async fn upload(&self, path: &str, token: &str, lines: &str) -> Answer {
+        let body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n{lines}\r\n--b--\r\n"
+        );
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "multipart/form-data;boundary=b");
+        self.send(request.body(Body::from(body)).expect("a request")).await
+    }
+
+    async fn send(&self, mut request: Request<Body>) -> Answer {
         let peer: SocketAddr = "127.0.0.1:1".parse().expect("an address");
         request.extensions_mut().insert(ConnectInfo(peer));
         let response = self.router.clone().oneshot(request).await.expect("an answer");

@@ -4,14 +4,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 use totp_rs::{Builder, Secret};
-use web::{Registration, State};
+use web::{Registration, WebConfig};
 
 use crate::support::{OWNER, PASSWORD, STRANGER, World};
 
 const NEW: &str = "new@example.org";
 
-fn open(state: State) -> State {
-    state.with_registration(Registration::Open)
+fn open(config: WebConfig) -> WebConfig {
+    WebConfig { registration: Registration::Open, ..config }
 }
 
 fn basic(user: &str, password: &str) -> Option<String> {

@@ -1,0 +1,80 @@
+//! Whether a route is about the account itself or about one of its products.
+
+use axum::extract::RawPathParams;
+use model::{AccountId, ProductId};
+use store::Product;
+
+use crate::caller::{Actor, OwnedDevice};
+use crate::error::ApiError;
+use crate::state::State;
+
+/// Whose things a route shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Scope {
+    pub(crate) account: AccountId,
+    /// Absent: the account's own things.
+    pub(crate) product: Option<ProductId>,
+}
+
+impl Scope {
+    /// The scope of a path: that of `{product}`, if it has one, which must be the actor's.
+    pub(crate) async fn of(
+        state: &State,
+        actor: &Actor,
+        path: &RawPathParams,
+    ) -> Result<Self, ApiError> {
+        let product = match parameter(path, "product") {
+            None => None,
+            Some(text) => Some(actor.product(state, text).await?.id),
+        };
+        Ok(Self { account: actor.account, product })
+    }
+
+    /// The device that `{device}` names: one of the product, else one of the actor's.
+    pub(crate) async fn device(
+        &self,
+        state: &State,
+        actor: &Actor,
+        path: &RawPathParams,
+    ) -> Result<OwnedDevice, ApiError> {
+        let text = parameter(path, "device").unwrap_or_default();
+        match self.product {
+            None => actor.device(state, text).await,
+            Some(product) => product_device(state, product, text).await,
+        }
+    }
+}
+
+impl Actor {
+    /// The actor's product with this number or slug.
+    pub(crate) async fn product(&self, state: &State, text: &str) -> Result<Product, ApiError> {
+        let products = state.store.products();
+        let found = match text.parse() {
+            Ok(number) => products.get(ProductId(number)).await?,
+            Err(_) => products.by_slug(text).await?,
+        };
+        found.filter(|product| product.account == self.account).ok_or_else(unknown_product)
+    }
+}
+
+/// A value of the path, decoded.
+pub(crate) fn parameter<'p>(path: &'p RawPathParams, name: &str) -> Option<&'p str> {
+    path.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+}
+
+/// Devices of a product are known by their id alone.
+async fn product_device(
+    state: &State,
+    product: ProductId,
+    text: &str,
+) -> Result<OwnedDevice, ApiError> {
+    let Ok(id) = text.parse() else { return Err(ApiError::unknown_device()) };
+    let found = state.store.devices().get(id).await?;
+    let found = found.filter(|device| device.product == Some(product));
+    found.map(OwnedDevice).ok_or_else(ApiError::unknown_device)
+}
+
+/// No such product, or not the caller's.
+pub(crate) fn unknown_product() -> ApiError {
+    ApiError::new(axum::http::StatusCode::NOT_FOUND, "Product not found.")
+}

@@ -1,0 +1,177 @@
+//! The events of an account on their way to its webhooks.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use model::event::Origin;
+use model::{AccountId, Event, EventId};
+use node::{StreamBound, StreamFilter, StreamItem};
+use serde_json::json;
+use store::Missed;
+use tokio::task::JoinHandle;
+use tracing::{debug, warn};
+
+use super::deliver::{Hook, Job};
+use super::outbox::Waiting;
+use super::report::Counted;
+use super::request::address;
+use super::{Shared, occasion::Occasion, utc_now};
+
+/// Events replayed at most after a start.
+const REPLAY_MAX: usize = 10_000;
+
+/// The webhooks of an account and the task that feeds them.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) hooks: Arc<Mutex<Arc<[Arc<Hook>]>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Listener {
+    /// Listens from now on, or from where an earlier process ended.
+    pub(crate) fn start(shared: &Arc<Shared>, account: AccountId, hooks: Vec<Arc<Hook>>) -> Self {
+        let hooks: Arc<Mutex<Arc<[Arc<Hook>]>>> = Arc::new(Mutex::new(hooks.into()));
+        let listening =
+            Listening { account, hooks: Arc::clone(&hooks), shared: Arc::clone(shared) };
+        let task = tokio::spawn(listening.run());
+        Self { hooks, task }
+    }
+
+    /// Replaces the webhooks. Those that are as they were stay; what waits for others is given up.
+    pub(crate) fn replace(&self, hooks: Vec<Arc<Hook>>) {
+        let mut current = self.hooks.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |new: &Arc<Hook>| current.iter().find(|old| old.is_same(new)).cloned();
+        let hooks: Vec<_> = hooks.into_iter().map(|new| same(&new).unwrap_or(new)).collect();
+        for old in current.iter().filter(|old| !hooks.iter().any(|kept| Arc::ptr_eq(kept, old))) {
+            old.gone.store(true, Ordering::Relaxed);
+        }
+        *current = hooks.into();
+    }
+}
+
+struct Listening {
+    account: AccountId,
+    hooks: Arc<Mutex<Arc<[Arc<Hook>]>>>,
+    shared: Arc<Shared>,
+}
+
+impl Listening {
+    async fn run(self) {
+        let filter = StreamFilter::account(self.account);
+        // Joined before the replay is read, so that nothing falls between the two.
+        let mut live = self.shared.handle.streams().subscribe(filter, StreamBound::default());
+        let mut replayed = self.catch_up().await;
+        loop {
+            match live.next().await {
+                StreamItem::Events(events) => {
+                    for event in events.iter().filter(|event| event.id > replayed) {
+                        self.take(event).await;
+                    }
+                    replayed = replayed.max(events.last().map_or(replayed, |event| event.id));
+                    self.shared.progress.passed(self.account, replayed);
+                }
+                StreamItem::Missed(count) => {
+                    warn!(account = %self.account, count, "events came too fast for webhooks");
+                    self.report_missed(count);
+                }
+                StreamItem::Closed => return,
+            }
+        }
+    }
+
+    /// What an earlier process left; gives the last event of it.
+    async fn catch_up(&self) -> EventId {
+        let Some(after) = self.shared.stored_progress(self.account).await else {
+            return EventId(0);
+        };
+        let store = &self.shared.store;
+        let replay = match store.replay(self.account, after, utc_now(), REPLAY_MAX).await {
+            Ok(replay) => replay,
+            Err(why) => {
+                warn!(%why, "webhooks do not catch up");
+                return EventId(0);
+            }
+        };
+        if !matches!(replay.missed, Missed::Nothing) {
+            warn!(account = %self.account, missed = ?replay.missed, "events are too old for webhooks");
+        }
+        debug!(account = %self.account, events = replay.events.len(), "webhooks catch up");
+        for event in &replay.events {
+            self.take(event).await;
+        }
+        self.shared.progress.passed(self.account, replay.upto);
+        replay.upto
+    }
+
+    fn report_missed(&self, count: u64) {
+        let text = format!("{count} events came too fast to look at");
+        let hooks = Arc::clone(&self.hooks.lock().unwrap_or_else(PoisonError::into_inner));
+        for hook in hooks.iter() {
+            let now = utc_now();
+            let shown = json!({"time": now.to_string(), "type": "discarded", "error": text});
+            self.shared.reports.add(&hook.id, Counted::Discarded, Some(shown), now);
+        }
+    }
+
+    async fn take(&self, event: &Arc<Event>) {
+        // What webhooks make causes none, whatever its name.
+        if event.origin == Origin::Internal {
+            return;
+        }
+        let hooks = Arc::clone(&self.hooks.lock().unwrap_or_else(PoisonError::into_inner));
+        for hook in hooks.iter() {
+            if hook.matches(event) && self.is_in_scope(hook, event).await {
+                self.shared.submit(Arc::clone(hook), Arc::clone(event)).await;
+            }
+        }
+    }
+
+    /// A product's events cause the product's webhooks; those of the account only if the account
+    /// claimed the device itself.
+    async fn is_in_scope(&self, hook: &Hook, event: &Event) -> bool {
+        let (None, Some(_), Some(device)) = (hook.product, event.product, event.device()) else {
+            return hook.product.is_none_or(|product| event.product == Some(product));
+        };
+        let found = self.shared.store.devices().get(device).await;
+        found.ok().flatten().is_some_and(|device| device.account == Some(self.account))
+    }
+}
+
+impl Hook {
+    fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id && self.since == other.since && self.definition == other.definition
+    }
+
+    fn matches(&self, event: &Event) -> bool {
+        let definition = &self.definition;
+        event.name.as_str().starts_with(&definition.event)
+            && !definition.disabled
+            && definition.device.is_none_or(|device| event.device() == Some(device))
+            && event.published_at >= self.since
+    }
+}
+
+impl Shared {
+    /// Puts a webhook into the outbox.
+    pub(crate) async fn submit(&self, hook: Arc<Hook>, event: Arc<Event>) {
+        let variables = Occasion::of(&event).variables();
+        let url = address(&hook.definition, &variables);
+        // What has no address fails at its turn, with all others of its kind.
+        let host = url.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
+        let owner = hook.account.0;
+        self.progress.began(hook.account, event.id);
+        let job = Job { hook, event, attempts: 0 };
+        let dropped = self.outbox().push(Waiting { host, owner, job });
+        self.news.notify_one();
+        if let Some(dropped) = dropped {
+            let why = "Discarded: too many requests wait for this host";
+            self.discarded(dropped.job, why).await;
+        }
+    }
+}
