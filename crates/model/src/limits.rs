@@ -60,10 +60,11 @@ pub const PRESENCE_WRITTEN: Duration = Duration::from_secs(60);
 
 /// Sequence numbers reserved ahead, in the store, before any of them is used (`session-resume.md` §5).
 pub const RECORD_NUMBERS_RESERVED: u64 = 1024;
-/// Open handshakes of one endpoint.
+/// Open handshakes of one endpoint; one more takes the place of the oldest whose client is not heard.
 pub const HANDSHAKES_OPEN_MAX: usize = 4096;
-/// Open handshakes from one IP address.
-pub const HANDSHAKES_OPEN_PER_ADDRESS_MAX: usize = 1024;
+/// Open handshakes from one IPv4 address or one IPv6 network of 64 bits: with the answer to a cookie
+/// these are proven, so that it takes many of them to fill the table.
+pub const HANDSHAKES_OPEN_PER_ADDRESS_MAX: usize = 256;
 /// Life of a handshake that makes no progress.
 pub const HANDSHAKE_LIFE: Duration = Duration::from_secs(60);
 /// Largest handshake message taken.

@@ -20,7 +20,7 @@ pub struct EndpointConfig {
     pub trust_on_first_use: bool,
     /// Open handshakes, in total.
     pub handshakes_max: usize,
-    /// Open handshakes from one IP address.
+    /// Open handshakes from one IPv4 address or one IPv6 network of 64 bits.
     pub handshakes_per_address_max: usize,
     /// Life of a handshake, its Hello included.
     pub handshake_life: Duration,

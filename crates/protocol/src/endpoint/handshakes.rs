@@ -1,7 +1,7 @@
 //! The handshakes that are open, bounded in number and time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use model::limits::{OTHER_SERVER_KEY, OTHER_SERVER_KEY_ADDRESSES_MAX, RECORD_NUMBERS_RESERVED};
 use model::{DeviceId, KeyHash, Mono, Now};
@@ -21,8 +21,10 @@ pub(super) struct Handshakes {
     open: BTreeMap<HandshakeId, Open>,
     by_address: BTreeMap<SocketAddr, HandshakeId>,
     due: BTreeSet<(Mono, HandshakeId)>,
-    /// Handshakes and sessions without Hello, by IP address.
-    by_ip: BTreeMap<IpAddr, usize>,
+    /// Those whose client has not answered yet, oldest first.
+    unanswered: BTreeSet<HandshakeId>,
+    /// Handshakes and sessions without Hello, by network.
+    by_network: BTreeMap<IpAddr, usize>,
     total: usize,
     made: u64,
     /// Addresses that did not know the current key of the server, until when the other one is used.
@@ -49,17 +51,17 @@ impl Handshakes {
 
     /// A session got its Hello or went: its place is free.
     pub(super) fn release(&mut self, newcomer: &Newcomer) {
-        if let Some(ip) = newcomer.counted_ip {
-            self.release_ip(ip);
+        if let Some(network) = newcomer.counted_network {
+            self.release_network(network);
         }
     }
 
-    fn release_ip(&mut self, ip: IpAddr) {
+    fn release_network(&mut self, network: IpAddr) {
         self.total = self.total.saturating_sub(1);
-        if let Some(count) = self.by_ip.get_mut(&ip) {
+        if let Some(count) = self.by_network.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                self.by_ip.remove(&ip);
+                self.by_network.remove(&network);
             }
         }
     }
@@ -68,7 +70,7 @@ impl Handshakes {
         self.made += 1;
         let id = HandshakeId(self.made);
         self.total += 1;
-        *self.by_ip.entry(open.peer.ip()).or_default() += 1;
+        *self.by_network.entry(network_of(open.peer)).or_default() += 1;
         self.by_address.insert(open.peer, id);
         self.open.insert(id, open);
         id
@@ -78,14 +80,21 @@ impl Handshakes {
     fn take(&mut self, id: HandshakeId) -> Option<Open> {
         let open = self.open.remove(&id)?;
         self.by_address.remove(&open.peer);
+        self.unanswered.remove(&id);
         if let Some(at) = open.wakes_at {
             self.due.remove(&(at, id));
         }
         Some(open)
     }
 
-    fn set_timer(&mut self, id: HandshakeId) {
+    /// Notes how far a handshake came.
+    fn settle(&mut self, id: HandshakeId) {
         let Some(open) = self.open.get_mut(&id) else { return };
+        if open.handshake.awaits_certificate() {
+            self.unanswered.insert(id);
+        } else {
+            self.unanswered.remove(&id);
+        }
         let at = open.handshake.next_timeout().map(Mono);
         let before = std::mem::replace(&mut open.wakes_at, at);
         if before != at {
@@ -163,10 +172,11 @@ impl Endpoint {
     }
 
     fn begin_handshake(&mut self, now: Now, peer: SocketAddr, hello: &ClientHello) {
-        let of_ip = self.handshakes.by_ip.get(&peer.ip()).copied().unwrap_or(0);
-        let is_full = self.handshakes.total >= self.config.handshakes_max
-            || of_ip >= self.config.handshakes_per_address_max;
-        let slot = if is_full { None } else { self.slots.reserve() };
+        let network = network_of(peer);
+        let of_network = self.handshakes.by_network.get(&network).copied().unwrap_or(0);
+        let has_room =
+            of_network < self.config.handshakes_per_address_max && self.make_room_for_one();
+        let slot = if has_room { self.slots.reserve() } else { None };
         let Some(slot) = slot else {
             self.counters.dropped_handshakes_full += 1;
             return;
@@ -186,6 +196,18 @@ impl Endpoint {
         let id = self.handshakes.insert(open);
         self.slots.hold(slot, id, cid);
         self.carry_out(now, id);
+    }
+
+    /// Whether another handshake may be open: if there are too many, the oldest whose client has not
+    /// answered goes. One that is there does so within its round trip.
+    fn make_room_for_one(&mut self) -> bool {
+        if self.handshakes.total < self.config.handshakes_max {
+            return true;
+        }
+        let Some(oldest) = self.handshakes.unanswered.first().copied() else { return false };
+        self.counters.handshakes_failed += 1;
+        self.drop_handshake(oldest);
+        true
     }
 
     fn random<const N: usize>(&mut self) -> [u8; N] {
@@ -259,7 +281,7 @@ impl Endpoint {
                 HandshakeOutput::Failed(failure) => self.fail(now, id, peer, failure),
             }
         }
-        self.handshakes.set_timer(id);
+        self.handshakes.settle(id);
     }
 
     /// The session takes the address now; the device only with its Hello.
@@ -269,7 +291,7 @@ impl Endpoint {
             told: None,
             key: KeyHash(established.key_hash),
             expires_at: open.began_at.after(self.config.handshake_life),
-            counted_ip: Some(open.peer.ip()),
+            counted_network: Some(network_of(open.peer)),
             client_random: *open.handshake.client_random(),
             public_key: established.spki.into(),
             final_flight: Some(established.final_flight),
@@ -298,7 +320,7 @@ impl Endpoint {
 
     fn drop_handshake(&mut self, id: HandshakeId) {
         if let Some(open) = self.handshakes.take(id) {
-            self.handshakes.release_ip(open.peer.ip());
+            self.handshakes.release_network(network_of(open.peer));
             self.slots.remove(open.slot);
         }
     }
@@ -307,6 +329,14 @@ impl Endpoint {
         self.counters.datagrams_sent += 1;
         self.counters.bytes_sent += datagram.len() as u64;
         self.out.transmits.push(to, datagram);
+    }
+}
+
+/// Whose share a handshake takes: whoever has one IPv6 address has all of its network.
+fn network_of(peer: SocketAddr) -> IpAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        ip @ IpAddr::V4(_) => ip,
     }
 }
 

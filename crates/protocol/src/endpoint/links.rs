@@ -41,7 +41,7 @@ impl Endpoint {
             told: Some(device),
             key: KeyHash(device_key.hash()),
             expires_at: now.mono.after(TCP_HELLO_WAIT),
-            counted_ip: None,
+            counted_network: None,
             client_random: [0; 32],
             public_key: Box::default(),
             final_flight: None,

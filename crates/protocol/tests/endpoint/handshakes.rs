@@ -1,5 +1,7 @@
 //! From a ClientHello to a Hello that is accepted.
 
+use std::net::SocketAddr;
+
 use model::DeviceId;
 use model::link::{LinkEvent, Transport};
 use protocol::endpoint::{Need, NeedAnswer};
@@ -163,31 +165,75 @@ fn while_handshakes_are_not_admitted_a_proven_client_hello_is_dropped_without_a_
     assert_eq!(world.deliver(peer, &second).len(), 1);
 }
 
+/// Begins a handshake up to the answer to its second hello.
+fn begin(world: &mut World, peer: &str) -> (Client, SocketAddr) {
+    let peer: SocketAddr = peer.parse().unwrap();
+    let mut client = Client::new(Kind::Device, 1);
+    client.start(world.now.mono.0);
+    for _ in 0..2 {
+        let hello = client.outputs.pop().unwrap();
+        for mut answer in world.deliver(peer, &hello) {
+            client.handle(world.now.mono.0, &mut answer);
+        }
+    }
+    (client, peer)
+}
+
 #[test]
-fn open_handshakes_are_bounded_per_address_and_in_total_and_end_after_60_seconds() {
+fn open_handshakes_are_bounded_per_address_and_network_and_in_total_and_end_after_60_seconds() {
     let mut world = World::with(|config| {
-        config.handshakes_max = 3;
+        config.handshakes_max = 5;
         config.handshakes_per_address_max = 2;
     });
     world.answers = false;
-    let begin = |world: &mut World, ip: u8, port: u16| {
-        let peer = std::net::SocketAddr::from(([127, 0, 0, ip], port));
-        let mut client = Client::new(Kind::Device, ip.wrapping_mul(16) + port as u8);
-        client.start(world.now.mono.0);
-        let first = client.outputs.pop().unwrap();
-        let mut verify = world.deliver(peer, &first).remove(0);
-        client.handle(world.now.mono.0, &mut verify);
-        world.deliver(peer, &client.outputs.pop().unwrap());
-        world.needs.len()
+    let mut begun = |peer: &str| {
+        let before = world.needs.len();
+        begin(&mut world, peer);
+        world.needs.len() > before
     };
-    assert_eq!(begin(&mut world, 1, 1), 1);
-    assert_eq!(begin(&mut world, 1, 2), 2);
-    assert_eq!(begin(&mut world, 1, 3), 2, "two from one address");
-    assert_eq!(begin(&mut world, 2, 1), 3);
-    assert_eq!(begin(&mut world, 3, 1), 3, "three in all");
-    assert_eq!(world.endpoint.counters().dropped_handshakes_full, 2);
+    assert!(begun("192.0.2.1:1") && begun("192.0.2.1:2"));
+    assert!(!begun("192.0.2.1:3"), "two from one address");
+    assert!(begun("[2001:db8::1]:1") && begun("[2001:db8::2]:1"));
+    assert!(!begun("[2001:db8::aaaa:3]:1"), "two from one network");
+    assert!(begun("[2001:db8:0:1::1]:1"));
+    assert!(!begun("192.0.2.2:1"), "five in all, and all of them wait for us");
+    assert_eq!(world.endpoint.counters().dropped_handshakes_full, 3);
     world.pass(60 * SECOND);
-    assert_eq!(begin(&mut world, 3, 1), 4);
+    let before = world.needs.len();
+    begin(&mut world, "192.0.2.1:1");
+    assert_eq!(world.needs.len(), before + 1);
+}
+
+#[test]
+fn the_oldest_handshake_whose_client_is_not_heard_makes_room() {
+    let mut world = World::with(|config| config.handshakes_max = 3);
+    let device = Device::handshaken(&mut world, 1, Kind::DeviceWithCid);
+    let (_, gone) = begin(&mut world, "192.0.2.1:1");
+    let (mut slow, slow_peer) = begin(&mut world, "192.0.2.2:1");
+    for last in 3..=4 {
+        begin(&mut world, &format!("192.0.2.{last}:1"));
+        if last == 3 {
+            assert!(
+                world.deliver(gone, &[22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0]).is_empty()
+            );
+            assert_eq!(world.endpoint.counters().dropped_unknown_session, 1, "the oldest went");
+            world.keys.insert(slow.key_hash(), vec![DeviceId([2; 12])]);
+            world.answers = false;
+            for datagram in std::mem::take(&mut slow.outputs) {
+                world.deliver(slow_peer, &datagram);
+            }
+            world.answers = true;
+        }
+    }
+    assert_eq!(world.endpoint.counters().handshakes_failed, 2);
+    assert_eq!(world.endpoint.counters().dropped_handshakes_full, 0);
+    for need in std::mem::take(&mut world.needs) {
+        let Need::Key { handshake, .. } = need else { continue };
+        let ids = vec![DeviceId([2; 12])];
+        world.endpoint.handle_answer(world.now, NeedAnswer::Key { handshake, ids });
+    }
+    assert!(!world.drain().is_empty(), "one that answered stays");
+    drop(device);
 }
 
 #[test]

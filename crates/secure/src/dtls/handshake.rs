@@ -203,6 +203,12 @@ impl Handshake {
         &self.client_random
     }
 
+    /// Whether the client has not answered the server's first flight yet: nothing but its address is
+    /// proven, and little is lost if it has to begin again.
+    pub fn awaits_certificate(&self) -> bool {
+        matches!(self.state, State::AwaitCertificate)
+    }
+
     /// Takes a datagram from the client's address. Its bytes are lost.
     pub fn handle_datagram(&mut self, now: u64, mut datagram: &mut [u8]) {
         while let Some((header, record, rest)) = split_record(datagram) {

@@ -17,8 +17,8 @@ pub(crate) struct Newcomer {
     pub(crate) key: KeyHash,
     /// When the connection goes if no Hello came.
     pub(crate) expires_at: Mono,
-    /// The address whose share of open handshakes this one takes (UDP).
-    pub(crate) counted_ip: Option<IpAddr>,
+    /// The network whose share of open handshakes this one takes (UDP).
+    pub(crate) counted_network: Option<IpAddr>,
     /// Names the handshake: a late copy of its ClientHello begins no other one.
     pub(crate) client_random: [u8; 32],
     /// The key in SubjectPublicKeyInfo; empty over TCP.
