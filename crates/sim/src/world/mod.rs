@@ -2,8 +2,8 @@
 //! made of the real endpoints and shards, a disk that forgets what it did not sync, and everything
 //! that can go wrong. One seed decides all of it.
 //!
-//! A [judge](judge) compares what goes in and what comes out with what must be true. After a time of
-//! [faults] everything is made well again, the devices must find back by themselves, and an [exam]
+//! A judge compares what goes in and what comes out with what must be true. After a time of
+//! faults everything is made well again, the devices must find back by themselves, and an exam
 //! asks whether each of them works.
 //!
 //! ```text
