@@ -131,6 +131,15 @@ pub fn private_files(data: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.exists()).collect()
 }
 
+/// The private key files that others than their owner may do anything with.
+pub fn open_files(data: &Path) -> Vec<PathBuf> {
+    let mut files = private_files(data);
+    files.retain(|path| {
+        fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & OTHERS != 0)
+    });
+    files
+}
+
 /// Reads the server's keys and makes those that are missing, public files and images included.
 pub fn load_or_create(data: &Path) -> Result<ServerKeys, ServerKeysError> {
     create_folder(data)?;
@@ -304,6 +313,8 @@ pub(crate) enum Existing {
 
 /// Permissions of a private file.
 pub(crate) const PRIVATE: u32 = 0o600;
+/// What the group and all others may do.
+pub(crate) const OTHERS: u32 = 0o077;
 /// Permissions of a public file.
 pub(crate) const PUBLIC: u32 = 0o644;
 
