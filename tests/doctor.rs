@@ -2,8 +2,10 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 
 use serde_json::Value;
 use support::cloudchamber;
@@ -126,6 +128,27 @@ fn keys_that_others_may_read_are_found() {
     let (is_content, findings) = examine(folder.data(), &[]);
     assert!(!is_content);
     assert!(find(&findings, "server keys").text.contains("chmod 600"), "{findings:#?}");
+}
+
+#[test]
+fn a_server_tells_at_its_start_of_private_keys_that_others_may_read() {
+    let folder = Folder::new();
+    for (mode, is_told) in [(0o640, true), (0o600, false)] {
+        let path = folder.path("keys/server-ec.pem");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("changed");
+        let mut server = cloudchamber(&["serve", "--ready-json", "--data", folder.data()])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("starts");
+        BufReader::new(server.stdout.take().expect("piped"))
+            .read_line(&mut String::new())
+            .expect("ready");
+        server.kill().expect("killed");
+        let errors = server.wait_with_output().expect("ended").stderr;
+        let errors = String::from_utf8_lossy(&errors);
+        assert_eq!(errors.contains("chmod 600") && errors.contains("server-ec.pem"), is_told);
+    }
 }
 
 #[test]

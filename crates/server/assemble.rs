@@ -52,6 +52,10 @@ impl Server {
         let store = Store::open(&data).await.map_err(|why| why.to_string())?;
         let store = Arc::new(store);
         let keys = server_keys::load_or_create(&data).map_err(|why| why.to_string())?;
+        for file in server_keys::open_files(&data) {
+            let file = file.display();
+            tracing::warn!(%file, "others may read this private key of the server: chmod 600 it");
+        }
         let listener = listen(config.http.listen).await?;
         let catalogues = plans::read(config.metering.plans_file())?;
         let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);

@@ -131,6 +131,15 @@ pub fn private_files(data: &Path) -> Vec<PathBuf> {
     paths.filter(|path| path.exists()).collect()
 }
 
+/// The private key files that others than their owner may do anything with.
+pub fn open_files(data: &Path) -> Vec<PathBuf> {
+    let mut files = private_files(data);
+    files.retain(|path| {
+        fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & OTHERS != 0)
+    });
+    files
+}
+
 /// Reads the server's keys and makes those that are missing, public files and images included.
 pub fn load_or_create(data: &Path) -> Result<ServerKeys, ServerKeysError> {
     create_folder(data)?;
@@ -170,8 +179,9 @@ pub fn adopt(
         Some(current) if current.public_key() == key.public_key() => Ok(Adopted::Kept),
         Some(_) if !force => Err(ServerKeysError::Exists(files.private)),
         Some(current) => {
-            set_previous(&files, role, &current, &key)?;
+            set_previous(&files, role, &current)?;
             write(&files.private, pem(&key)?.as_bytes(), PRIVATE, Existing::Replace)?;
+            forget_older(&files, role, &key)?;
             Ok(Adopted::Replaced)
         }
     }
@@ -244,22 +254,32 @@ fn place(path: &Path, key: &PrivateKey) -> Result<(), ServerKeysError> {
     write(path, pem(key)?.as_bytes(), PRIVATE, Existing::Refuse)
 }
 
-/// The previous key is on disk before the current one changes, so that a crash between loses neither.
-fn set_previous(
-    files: &KeyFiles,
-    role: Role,
-    current: &PrivateKey,
-    next: &PrivateKey,
-) -> Result<(), ServerKeysError> {
-    let is_kept =
-        |key: &PrivateKey| [current, next].iter().any(|kept| kept.public_key() == key.public_key());
-    if let Some(older) = read_if_there(&files.previous, role)?.filter(|older| !is_kept(older)) {
-        let hash = hex::encode(&older.public_key().hash()[..4]);
-        let old = files.private.with_extension(format!("old-{hash}.pem"));
-        fs::rename(&files.previous, &old)
+/// The previous key is on disk before the current one changes, and the one that was there has another
+/// name before that, even if it is to be the current one: a crash between loses none of the three.
+fn set_previous(files: &KeyFiles, role: Role, current: &PrivateKey) -> Result<(), ServerKeysError> {
+    let older = read_if_there(&files.previous, role)?;
+    if let Some(older) = older.filter(|older| older.public_key() != current.public_key()) {
+        fs::rename(&files.previous, older_file(files, &older))
             .map_err(|why| ServerKeysError::Io(files.previous.clone(), why))?;
     }
     write(&files.previous, pem(current)?.as_bytes(), PRIVATE, Existing::Replace)
+}
+
+/// The key is the current one again.
+fn forget_older(files: &KeyFiles, role: Role, key: &PrivateKey) -> Result<(), ServerKeysError> {
+    let file = older_file(files, key);
+    match read_if_there(&file, role)? {
+        Some(older) if older.public_key() == key.public_key() => {
+            fs::remove_file(&file).map_err(|why| ServerKeysError::Io(file, why))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Where a key lies that is neither the current nor the previous one.
+fn older_file(files: &KeyFiles, key: &PrivateKey) -> PathBuf {
+    let hash = hex::encode(&key.public_key().hash()[..4]);
+    files.private.with_extension(format!("old-{hash}.pem"))
 }
 
 fn pem(key: &PrivateKey) -> Result<String, ServerKeysError> {
@@ -293,6 +313,8 @@ pub(crate) enum Existing {
 
 /// Permissions of a private file.
 pub(crate) const PRIVATE: u32 = 0o600;
+/// What the group and all others may do.
+pub(crate) const OTHERS: u32 = 0o077;
 /// Permissions of a public file.
 pub(crate) const PUBLIC: u32 = 0o644;
 
@@ -474,6 +496,25 @@ mod tests {
             name.starts_with("server-ec") && name.ends_with(".pem") && !name.contains("pub")
         });
         assert_eq!(pems.count(), 3);
+    }
+
+    #[test]
+    fn a_step_back_that_breaks_off_half_way_loses_no_key() {
+        let folder = Folder::new();
+        let data = folder.data();
+        let (first, second) = (new_key(Role::Udp), new_key(Role::Udp));
+        for (name, key) in [("first", &first), ("second", &second)] {
+            adopt(&data, Role::Udp, &folder.given(name, key.to_pem().unwrap()), true).unwrap();
+        }
+        // What a step back to `first` does before it touches the current key.
+        set_previous(&files(&data, Role::Udp), Role::Udp, &second).unwrap();
+        let paths = fs::read_dir(data.join("keys")).unwrap().map(|entry| entry.unwrap().path());
+        let kept: Vec<_> = paths.filter_map(|path| read(&path, Role::Udp).ok()).collect();
+        for key in [&first, &second] {
+            assert!(kept.iter().any(|kept| kept.public_key() == key.public_key()));
+        }
+        let previous = files(&data, Role::Udp).previous;
+        assert_eq!(read(&previous, Role::Udp).unwrap().public_key(), second.public_key());
     }
 
     #[test]

@@ -58,7 +58,8 @@ pub const TCP_PROBE: Duration = Duration::from_secs(21);
 /// Longest time between two writes of a device's presence.
 pub const PRESENCE_WRITTEN: Duration = Duration::from_secs(60);
 
-/// Sequence numbers reserved ahead, in the store, before any of them is used (`session-resume.md` §5).
+/// Sequence numbers reserved ahead, in the store, before any of them is used (`session-resume.md` §5):
+/// so many at first, up to four times as many later.
 pub const RECORD_NUMBERS_RESERVED: u64 = 1024;
 /// Open handshakes of one endpoint; one more takes the place of the oldest whose client is not heard.
 pub const HANDSHAKES_OPEN_MAX: usize = 4096;

@@ -182,7 +182,7 @@ impl Shared {
     /// devices that offer none, or another one, cost a look into the store.
     async fn key_for(&self, device: DeviceId, offered: Option<&PublicKey>) -> Option<PublicKey> {
         let Some(registered) = self.registry.key(device) else {
-            return self.first_key_of(device, offered).await;
+            return self.first_key_of(device, offered);
         };
         if let Some(offered) = offered.filter(|key| KeyHash(key.hash()) == registered) {
             return Some(offered.clone());
@@ -196,14 +196,11 @@ impl Shared {
         }
     }
 
-    async fn first_key_of(
-        &self,
-        device: DeviceId,
-        offered: Option<&PublicKey>,
-    ) -> Option<PublicKey> {
+    /// A key that nobody registered. It may become the device's, but only with a Hello that proves that
+    /// the device has it.
+    fn first_key_of(&self, device: DeviceId, offered: Option<&PublicKey>) -> Option<PublicKey> {
         if self.config.trust_on_first_use
             && let Some(key) = offered
-            && self.bind(device, key).await
         {
             return Some(key.clone());
         }

@@ -156,7 +156,7 @@ fn check_secrets(data: &Path) -> Finding {
 
 /// Whether anybody but its owner may do anything with it.
 fn is_open(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o077 != 0)
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & server_keys::OTHERS != 0)
 }
 
 fn check_keys(data: &Path) -> Finding {
@@ -166,7 +166,7 @@ fn check_keys(data: &Path) -> Finding {
     if let Err(why) = server_keys::load_or_create(data) {
         return failure("server keys", why.to_string());
     }
-    match server_keys::private_files(data).into_iter().find(|path| is_open(path)) {
+    match server_keys::open_files(data).into_iter().next() {
         Some(path) => {
             failure("server keys", format!("others may read {0}: chmod 600 {0}", path.display()))
         }

@@ -4,6 +4,7 @@
 
 mod cookies;
 mod devices;
+mod first_use;
 mod hub;
 mod load;
 mod records;

@@ -43,7 +43,7 @@ impl Endpoint {
             expires_at: now.mono.after(TCP_HELLO_WAIT),
             counted_network: None,
             client_random: [0; 32],
-            public_key: Box::default(),
+            public_key: device_key.spki().into(),
             final_flight: None,
             greeting: None,
             unread: Vec::new(),

@@ -64,7 +64,7 @@ pub enum Need {
         link: LinkId,
         /// The id that its Hello claims.
         device: DeviceId,
-        /// The key in SubjectPublicKeyInfo, 91 bytes.
+        /// The key in SubjectPublicKeyInfo: 91 bytes, over TCP 162.
         public_key: Box<[u8]>,
     },
 }

@@ -208,7 +208,7 @@ fn numbers_are_reserved_in_time_asked_for_once_and_never_used_beyond() {
         }
         asked.extend(world.take_events());
     }
-    let (link, record_limit) = (device.link, 2048);
+    let (link, record_limit) = (device.link, 5120);
     assert_eq!(asked, [LinkEvent::Reserve { link, record_limit }]);
     assert_eq!(used.last(), Some(&1023));
     assert!(
@@ -253,4 +253,38 @@ fn messages_wait_for_numbers_too() {
     assert_eq!(numbers(&sent), [1024]);
     assert_eq!(device.open_all(&world, sent)[0][2..4], [4, 0]);
     assert!(matches!(world.event(), LinkEvent::Attempt { .. }));
+}
+
+#[test]
+fn a_late_answer_to_a_call_of_the_process_before_is_nobodys() {
+    let mut before = World::new();
+    let mut device = Device::connected(&mut before, 1);
+    let mut session = stored(&mut before, &mut device);
+    device.say(&mut before, &ping(901));
+    let mut answers = Vec::new();
+    for exchange in 1..=4 {
+        let asked = device.receive(&mut before, exchange, call("on"));
+        let (id, token) = ([asked[0][2], asked[0][3]], asked[0][4]);
+        device.say(&mut before, &[0x60, 0, id[0], id[1]]);
+        answers.push([0x41, 0x44, 9, exchange as u8, token, 0xff, 0, 0, 0, 42]);
+    }
+
+    for restart in 1..=3 {
+        let mut world = World::new();
+        device.link = world.endpoint.restore(world.now, session.clone()).expect("restored");
+        device.receive(&mut world, 1, call("on"));
+        let Some(LinkEvent::Reserve { link, record_limit }) = world.take_events().pop() else {
+            panic!("no reservation")
+        };
+        session.record_limit = record_limit;
+        let sent = world.command(link, Command::Reserved { record_limit });
+        device.open_all(&world, sent);
+        world.take_events();
+        for answer in &answers {
+            device.say(&mut world, answer);
+        }
+        let told = world.take_events();
+        let is_answered = |event: &LinkEvent| matches!(event, LinkEvent::Answered { .. });
+        assert!(!told.iter().any(is_answered), "restart {restart}: {told:?}");
+    }
 }

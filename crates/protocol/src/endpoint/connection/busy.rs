@@ -9,6 +9,7 @@ use model::{CloudMessage, Mono};
 use super::bodies::Bodies;
 use super::duplicates::Duplicates;
 use super::exchange::Exchange;
+use super::laps;
 use super::newcomer::Newcomer;
 
 /// The rare state of a connection.
@@ -72,11 +73,12 @@ impl Busy {
         fits
     }
 
-    /// The next value of the token counter that is in no use; none if all are.
-    pub(crate) fn take_token(&self, counter: &mut u8, now: Mono) -> Option<u8> {
-        (0..=u8::MAX).find_map(|_| {
-            *counter = counter.wrapping_add(1);
-            self.is_free(*counter, now).then_some(*counter)
+    /// The next token of this quarter that is in no use; none if all are.
+    pub(crate) fn take_token(&self, counter: &mut u8, lap: u8, now: Mono) -> Option<u8> {
+        (0..laps::TOKENS).find_map(|_| {
+            *counter = counter.wrapping_add(1) % laps::TOKENS;
+            let token = lap * laps::TOKENS + *counter;
+            self.is_free(token, now).then_some(token)
         })
     }
 
@@ -128,19 +130,20 @@ mod tests {
         let now = Mono(1_000_000);
         busy.retire(Some(8), now);
         let mut counter = 7;
-        assert_eq!(busy.take_token(&mut counter, now), Some(9));
+        assert_eq!(busy.take_token(&mut counter, 0, now), Some(9));
         counter = 7;
-        assert_eq!(busy.take_token(&mut counter, Mono(248_000_000)), Some(8));
+        assert_eq!(busy.take_token(&mut counter, 0, Mono(248_000_000)), Some(8));
         busy.expire(Mono(248_000_000));
         assert!(busy.is_idle());
     }
 
     #[test]
-    fn there_is_no_token_when_all_are_retired() {
+    fn there_is_no_token_when_all_of_the_quarter_are_retired() {
         let mut busy = Busy::default();
-        for token in 0..=u8::MAX {
+        for token in 64..128 {
             busy.retire(Some(token), Mono(0));
         }
-        assert_eq!(busy.take_token(&mut 0, Mono(1)), None);
+        assert_eq!(busy.take_token(&mut 0, 1, Mono(1)), None);
+        assert_eq!(busy.take_token(&mut 0, 2, Mono(1)), Some(129));
     }
 }

@@ -12,6 +12,7 @@ mod exchange;
 mod fetch;
 mod incoming;
 mod keep_alive;
+mod laps;
 mod newcomer;
 mod opening;
 mod outgoing;
@@ -22,7 +23,7 @@ mod traits;
 
 use std::net::SocketAddr;
 
-use model::limits::{RECORD_NUMBERS_LOW, RECORD_NUMBERS_RESERVED, TCP_PROBE, TCP_SILENCE};
+use model::limits::{RECORD_NUMBERS_LOW, TCP_PROBE, TCP_SILENCE};
 use model::link::{LinkEvent, Transport};
 use model::{DeviceId, Hello, LinkId, Mono, Now, Timestamp};
 use secure::dtls::{ConnectionId, ContentType, Session};
@@ -50,6 +51,8 @@ pub(crate) struct Connection {
     traits: Traits,
     last_ping_id: u16,
     token_counter: u8,
+    /// Which quarter of the tokens is used, see [`laps`].
+    lap: u8,
     phase: Phase,
     /// Whether a message sent now is believed to arrive.
     online: bool,
@@ -124,8 +127,10 @@ impl Connection {
         newcomer: Newcomer,
         now: Mono,
     ) -> Self {
+        let lap = laps::of(session.record_limit());
         Self {
             busy: Some(Busy::new(newcomer)),
+            lap,
             ..Self::new(link, peer, Channel::Datagram(session), now)
         }
     }
@@ -157,8 +162,9 @@ impl Connection {
         online: bool,
         now: Mono,
     ) -> Self {
+        let lap = laps::after(session.record_limit());
         let fresh = Self::new(link, peer, Channel::Datagram(session), now);
-        Self { phase: Phase::Open, online, unannounced: true, ..fresh }
+        Self { phase: Phase::Open, online, unannounced: true, lap, ..fresh }
     }
 
     fn new(link: LinkId, peer: SocketAddr, channel: Channel, now: Mono) -> Self {
@@ -173,6 +179,7 @@ impl Connection {
             traits: Traits::default(),
             last_ping_id: 0,
             token_counter: 0,
+            lap: 0,
             phase: Phase::Silent,
             online: false,
             unannounced: false,
@@ -329,7 +336,7 @@ impl Connection {
             return;
         }
         self.busy().reserve_asked_at = Some(cx.now.mono);
-        let record_limit = limit + RECORD_NUMBERS_RESERVED;
+        let record_limit = laps::next_limit(limit, self.lap);
         cx.out.event(LinkEvent::Reserve { link: self.link, record_limit });
     }
 }

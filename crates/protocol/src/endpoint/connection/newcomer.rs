@@ -21,7 +21,7 @@ pub(crate) struct Newcomer {
     pub(crate) counted_network: Option<IpAddr>,
     /// Names the handshake: a late copy of its ClientHello begins no other one.
     pub(crate) client_random: [u8; 32],
-    /// The key in SubjectPublicKeyInfo; empty over TCP.
+    /// The key in SubjectPublicKeyInfo.
     pub(crate) public_key: Box<[u8]>,
     /// For a client that missed the end of the handshake (UDP).
     pub(crate) final_flight: Option<FinalFlight>,

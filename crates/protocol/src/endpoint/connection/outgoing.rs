@@ -134,8 +134,8 @@ impl Connection {
     }
 
     pub(super) fn take_token(&mut self, cx: &Context<'_>) -> Option<u8> {
-        let mut counter = self.token_counter;
-        let token = self.busy().take_token(&mut counter, cx.now.mono);
+        let (mut counter, lap) = (self.token_counter, self.lap);
+        let token = self.busy().take_token(&mut counter, lap, cx.now.mono);
         self.token_counter = counter;
         token
     }
