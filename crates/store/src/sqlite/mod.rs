@@ -18,13 +18,14 @@ mod value;
 mod webhooks;
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Sqlite, Transaction};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::{OpenError, StoreError};
 
@@ -42,6 +43,8 @@ const CACHE_KIB: i64 = 2 * 1024;
 #[derive(Clone)]
 pub(crate) struct Tables {
     pool: SqlitePool,
+    /// Tables in memory live as long as a connection to them does.
+    _anchor: Option<Arc<Mutex<SqliteConnection>>>,
 }
 
 impl Tables {
@@ -63,8 +66,12 @@ impl Tables {
 
     /// Tables that nobody sees again.
     pub(crate) async fn in_memory() -> Result<Self, OpenError> {
-        let options = SqliteConnectOptions::new().in_memory(true);
-        Self::connect(options, 1, Path::new("memory")).await
+        // This form names the memory, so that a second connection can hold it while the pool replaces
+        // its own (it does after a call that was given up half-way).
+        let options: SqliteConnectOptions = "sqlite::memory:".parse().map_err(failed)?;
+        let anchor = options.connect().await.map_err(failed)?;
+        let tables = Self::connect(options, 1, Path::new("memory")).await?;
+        Ok(Self { _anchor: Some(Arc::new(Mutex::new(anchor))), ..tables })
     }
 
     async fn connect(
@@ -84,7 +91,7 @@ impl Tables {
             .await
             .map_err(|error| unusable(&error, file))?;
         MIGRATOR.run(&pool).await.map_err(|error| migration_error(error, file))?;
-        Ok(Self { pool })
+        Ok(Self { pool, _anchor: None })
     }
 
     /// Ends all connections.
