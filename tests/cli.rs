@@ -512,6 +512,7 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
             ],
         ),
         ("keys device", vec!["--type", "--out", "--json"]),
+        ("sessions forget", vec!["--data", "--json"]),
         ("sim", vec!["--profile", "--devices"]),
         ("plan set", vec!["<OWNER>", "<PLAN>", "--catalogue", "--blocks", "--data", "--json"]),
         ("usage", vec!["--owner", "--from", "--to", "--csv", "--data", "--json"]),

@@ -16,8 +16,9 @@ const BATCH: usize = 10_000;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
-    /// Forget all sessions of UDP devices, before a server is started on a data folder from a backup: its
-    /// record numbers are old, and one that is used again gives away what it protected. Devices find
+    /// Forget all sessions of UDP devices: to be done before a server starts on a restored backup.
+    ///
+    /// Its record numbers are old, and one that is used again gives away what it protected. Devices find
     /// out within three minutes of their next message and make new sessions by themselves.
     Forget {
         #[command(flatten)]
