@@ -518,7 +518,6 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("usage", vec!["--owner", "--from", "--to", "--csv", "--data", "--json"]),
         ("calc", vec!["--devices", "--every", "--payload", "--catalogue", "--json"]),
         ("doctor", vec!["--config", "--data", "--json"]),
-        ("sessions forget", vec!["--data", "--json"]),
     ])
 }
 
