@@ -1,4 +1,4 @@
-//! What the cloud says to devices: [`encode`] for the cloud, [`decode`] for the simulator.
+//! What the cloud says to devices: [`encode()`] for the cloud, [`decode`] for the simulator.
 
 mod encode;
 mod firmware;
