@@ -88,6 +88,8 @@ fn a_copy_of_a_publish_that_could_not_be_written_is_refused_like_it() {
     let (through, first_event_id) = (refused + 1, EventId(9));
     world.input(Input::Committed { through, first_event_id });
     assert_eq!(world.verdicts(receipt), [Verdict::Unavailable; 2]);
+    let counted = |(_, entry): &(u64, _)| matches!(entry, model::journal::Entry::Copy { .. });
+    assert!(!world.records.iter().any(counted), "nothing of a refused publish is counted");
     assert!(!world.shown().contains(&"temp".to_owned()));
 }
 
