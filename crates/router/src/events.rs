@@ -6,7 +6,7 @@ use metering::kind_of_publish;
 use model::journal::{Charge, Entry, OperationKind};
 use model::link::{Command, Receipt, Source, Verdict};
 use model::message::{Publish, Subscribe};
-use model::{DeviceMessage, Event, EventId, Now, Refusal, RequestId};
+use model::{DeviceMessage, Event, EventId, LinkId, Now, Refusal, RequestId};
 
 use crate::device::Slot;
 use crate::gate::{Publisher, Then};
@@ -189,21 +189,30 @@ impl Shard {
             | DeviceMessage::Goodbye(_)
             | DeviceMessage::Subscribe(_) => None,
         };
-        let verdict = Verdict::Accepted;
-        let then = self.link_of(slot).zip(receipt).map(|(link, receipt)| Then::Copied {
-            link,
-            receipt,
-            verdict,
-        });
+        let waits = self.link_of(slot).zip(receipt);
         if let Some(charge) = charge {
-            self.record(Entry::Copy { source, charge }, then);
-            return;
+            return self.count_copy(waits, source, charge);
         }
+        let verdict = Verdict::Accepted;
+        let then = waits.map(|(link, receipt)| Then::Copied { link, receipt, verdict });
         // The first copy may still be on its way to the disk.
         let settled = then.and_then(|then| self.gate.hold(self.gate.last_sequence(), then));
         if let Some(Then::Copied { link, receipt, verdict }) = settled {
             self.acknowledge(link, receipt, verdict);
         }
+    }
+
+    /// Nothing is counted of a publish that is refused: a copy waits for the fate of the first one.
+    fn count_copy(&mut self, waits: Option<(LinkId, Receipt)>, source: Source, charge: Charge) {
+        if let Some((link, receipt)) = waits
+            && let Some(first) = self.gate.publish_waiting(link, receipt.message_id)
+        {
+            self.gate.hold(first, Then::Copy { link, receipt, source, charge });
+            return;
+        }
+        let verdict = Verdict::Accepted;
+        let then = waits.map(|(link, receipt)| Then::Copied { link, receipt, verdict });
+        self.record(Entry::Copy { source, charge }, then);
     }
 
     pub(crate) fn acknowledge_now(

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use model::link::{ExchangeId, Receipt, Verdict};
+use model::journal::Charge;
+use model::link::{ExchangeId, Receipt, Source, Verdict};
 use model::{Event, LinkId, Refusal, RequestId};
 use std::sync::Arc;
 
@@ -14,6 +15,8 @@ use crate::device::Slot;
 pub(crate) enum Then {
     /// Acknowledge with success; refused, answer this (nothing at all if absent).
     Acknowledge { link: LinkId, receipt: Receipt, refused: Option<Verdict> },
+    /// Record a copy of a publish that is durable now; refused, so is the copy, and costs nothing.
+    Copy { link: LinkId, receipt: Receipt, source: Source, charge: Charge },
     /// The attempt of a call: refused, the call fails.
     Attempted { slot: Slot, exchange: ExchangeId },
     /// Acknowledge a copy as its first one was.
@@ -89,6 +92,17 @@ impl Gate {
             .then(|| self.waiting.pop_front())
             .flatten()
             .map(|(_, then)| then)
+    }
+
+    /// The sequence of a device's publish whose fate is open.
+    pub(crate) fn publish_waiting(&self, link: LinkId, message_id: u16) -> Option<u64> {
+        let is_it = |then: &Then| match then {
+            Then::Published { publisher: Publisher::Device(of, receipt), .. } => {
+                *of == link && receipt.message_id == message_id
+            }
+            _ => false,
+        };
+        self.waiting.iter().find(|(_, then)| is_it(then)).map(|(sequence, _)| *sequence)
     }
 
     /// The first copy of this message was refused: so are the copies that wait.

@@ -217,6 +217,10 @@ impl Shard {
             }
             Then::Attempted { .. } => {}
             Then::Copied { link, receipt, verdict } => self.acknowledge(link, receipt, verdict),
+            Then::Copy { link, receipt, source, charge } => {
+                let then = Then::Copied { link, receipt, verdict: Verdict::Accepted };
+                self.record(Entry::Copy { source, charge }, Some(then));
+            }
             Then::Published { event, publisher } => {
                 let id = *next_event_id;
                 next_event_id.0 += 1;
@@ -246,7 +250,7 @@ impl Shard {
                 }
             }
             Then::Attempted { slot, exchange } => self.attempt_refused(slot, exchange),
-            Then::Copied { link, receipt, .. } => {
+            Then::Copied { link, receipt, .. } | Then::Copy { link, receipt, .. } => {
                 self.acknowledge(link, receipt, Verdict::Unavailable);
             }
             Then::Published { publisher, .. } => self.publish_refused(publisher),
