@@ -10,7 +10,21 @@ const SCRATCH: &str = "0123456789abcdef00000099";
 const UNKNOWN: &str = "0123456789abcdef00000098";
 
 /// The rows of the conformance check that this version answers for.
-const ROWS: [&str; 7] = ["login", "variable", "function", "events", "keys", "devices", "token"];
+const ROWS: [&str; 13] = [
+    "auth",
+    "devices",
+    "errors",
+    "events",
+    "function",
+    "integrations",
+    "keys",
+    "login",
+    "products",
+    "token",
+    "user",
+    "variable",
+    "webhooks",
+];
 
 fn credentials(server: &Server) -> [(String, String); 3] {
     let text = |key: &str| server.ready["demo"][key].as_str().expect("a text").to_owned();
@@ -37,6 +51,7 @@ fn the_conformance_check_passes_for_every_kind_of_device() {
     add_scratch_device(&server);
     wait_until_described(&server);
     let devices = server.ready["demo"]["devices"].as_array().expect("a list").clone();
+    let product = add_product(&server, devices[0]["id"].as_str().expect("an id"));
     for (index, device) in devices.iter().enumerate() {
         let id = device["id"].as_str().expect("an id");
         let rows: &[&str] = if index == 0 { &ROWS } else { &["variable", "function", "devices"] };
@@ -50,6 +65,9 @@ fn the_conformance_check_passes_for_every_kind_of_device() {
                 ("VARIABLE_NAME", "v_int"),
                 ("VARIABLE_EXPECT", "42"),
                 ("UNCLAIMED_DEVICE_ID", if *row == "keys" { UNKNOWN } else { SCRATCH }),
+                ("WEBHOOK_SINK", "1"),
+                ("DEVICE_EVENT", "temperature"),
+                ("PRODUCT", &product),
                 ("ONLY", row),
             ];
             environment.extend(fixed.map(|(k, v)| (k.to_owned(), v.to_owned())));
@@ -72,6 +90,19 @@ fn wait_until_described(server: &Server) {
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
+}
+
+/// Creates a product with a device in it.
+fn add_product(server: &Server, device: &str) -> String {
+    let token = server.ready["demo"]["token"].as_str().expect("a text");
+    let url = format!("{}/v1/user/products", server.url());
+    let (status, body) = http("POST", &url, token, "name=Checked&platform_id=13");
+    assert_eq!(status, 201, "{body}");
+    let made: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let product = made["product"]["id"].to_string();
+    let url = format!("{}/v1/products/{product}/devices", server.url());
+    assert_eq!(http("POST", &url, token, &format!("id={device}")).0, 200);
+    product
 }
 
 /// Registers a device and gives it up again.

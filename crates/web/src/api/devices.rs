@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, RawPathParams, State as Shared};
 use axum::http::StatusCode;
-use model::{ApplicationDescription, DeviceId, DeviceState};
+use model::{AccountId, ApplicationDescription, DeviceId, DeviceState};
+use rand::Rng;
 use serde_json::{Map, Value, json};
-use store::Device;
+use store::{Device, NewDevice};
 
 use crate::caller::{Caller, OwnedDevice};
 use crate::error::ApiError;
@@ -17,6 +18,8 @@ use crate::state::{State, utc_now};
 /// Longest device name and notes, in bytes.
 const NAME_BYTES_MAX: usize = 128;
 const NOTES_BYTES_MAX: usize = 4096;
+/// Smaller numbers are those of platforms.
+const FIRST_PRODUCT: u32 = 10_000;
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,
@@ -84,20 +87,16 @@ pub(crate) async fn claim(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
+    if !caller.fields.has("id") && caller.fields.has("product_id") {
+        return create(&state, &caller).await;
+    }
     let text = caller.fields.required("id")?;
-    let unknown = || ApiError::errors(StatusCode::NOT_FOUND, "device does not exist");
-    let id: DeviceId = text.parse().map_err(|_| unknown())?;
-    let device = state.store.devices().get(id).await?.ok_or_else(unknown)?;
+    let id: DeviceId = text.parse().map_err(|_| unknown_to_claim())?;
     let account = caller.actor.account;
-    match device.account {
-        Some(owner) if owner != account => {
-            let text =
-                "That belongs to someone else. To request a transfer, ask its owner to unclaim it";
-            return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
-        }
-        Some(_) => {}
-        None => {
-            let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
+    if !is_own(&state, id, account).await? {
+        let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
+        // Somebody may have claimed it while the permit was waited for; who holds one is alone.
+        if !is_own(&state, id, account).await? {
             state.store.devices().set_owner(id, Some(account), utc_now()).await?;
             state.handle.device_changed(id).await?;
         }
@@ -109,6 +108,51 @@ pub(crate) async fn claim(
         "connected": online,
         "ok": true,
     })))
+}
+
+/// Whether the account has the device already; one that has another owner is refused.
+async fn is_own(state: &State, id: DeviceId, account: AccountId) -> Result<bool, ApiError> {
+    let device = state.store.devices().get(id).await?.ok_or_else(unknown_to_claim)?;
+    match device.account {
+        None => Ok(false),
+        Some(owner) if owner == account => Ok(true),
+        Some(_) => {
+            let text =
+                "That belongs to someone else. To request a transfer, ask its owner to unclaim it";
+            Err(ApiError::errors(StatusCode::FORBIDDEN, text))
+        }
+    }
+}
+
+fn unknown_to_claim() -> ApiError {
+    ApiError::errors(StatusCode::NOT_FOUND, "device does not exist")
+}
+
+/// A new device of the caller, with an id of this server and without a key: that is sent afterwards.
+/// Numbers of platforms stand for no product.
+async fn create(state: &State, caller: &Caller) -> Result<Json<Value>, ApiError> {
+    let number = caller.fields.required("product_id")?;
+    let platform = number.parse::<u16>().ok().filter(|number| u32::from(*number) < FIRST_PRODUCT);
+    let product = match platform {
+        Some(_) => None,
+        None => Some(caller.actor.product(state, &number).await?),
+    };
+    let account = caller.actor.account;
+    let mut id = [0; 12];
+    rand::rng().fill_bytes(&mut id);
+    let device = NewDevice {
+        id: DeviceId(id),
+        account: Some(account),
+        product: product.as_ref().map(|product| product.id),
+        name: None,
+        platform: platform.or_else(|| product.map(|product| product.platform)),
+        key: None,
+        first_use: false,
+    };
+    let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
+    state.store.devices().insert(&device, utc_now()).await?;
+    state.handle.device_changed(device.id).await?;
+    Ok(Json(json!({"id": device.id.to_string(), "user_id": account.to_string(), "ok": true})))
 }
 
 pub(crate) async fn unclaim(

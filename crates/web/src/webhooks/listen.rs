@@ -87,9 +87,9 @@ impl Listening {
 
     /// What an earlier process left; gives the last event of it.
     async fn catch_up(&self) -> EventId {
-        let Some(after) = self.shared.stored_progress(self.account).await else {
-            return EventId(0);
-        };
+        let stored = self.shared.stored_progress(self.account).await;
+        // Without any, the age of each webhook decides.
+        let after = stored.unwrap_or(EventId(0));
         let store = &self.shared.store;
         let replay = match store.replay(self.account, after, utc_now(), REPLAY_MAX).await {
             Ok(replay) => replay,
@@ -98,7 +98,7 @@ impl Listening {
                 return EventId(0);
             }
         };
-        if !matches!(replay.missed, Missed::Nothing) {
+        if stored.is_some() && !matches!(replay.missed, Missed::Nothing) {
             warn!(account = %self.account, missed = ?replay.missed, "events are too old for webhooks");
         }
         debug!(account = %self.account, events = replay.events.len(), "webhooks catch up");

@@ -41,7 +41,7 @@ use self::template::Template;
 use crate::state::utc_now;
 
 /// How often counts and progress are written down.
-const FLUSH_EVERY: Duration = Duration::from_secs(5);
+const FLUSH_EVERY: Duration = Duration::from_secs(2);
 const DAY_MS: i64 = 86_400_000;
 
 /// What the operator may set, and what tests make shorter.

@@ -60,6 +60,21 @@ async fn only_own_and_free_devices_join_a_product_and_others_look_unknown() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_device_can_be_made_for_a_product_and_has_no_key_yet() {
+    let world = World::new().await;
+    let (token, stranger) = (world.token(world.owner).await, world.token(world.stranger).await);
+    let id = product(&world, &token, "P").await["id"].clone();
+    let made = world.ask("POST", "/v1/devices", &token, json!({"product_id": id})).await.ok();
+    let device = made["id"].as_str().expect("an id").parse().expect("a device id");
+    let stored = world.store.devices().get(device).await.expect("read").expect("there");
+    assert_eq!((stored.account, stored.key), (Some(world.owner), None));
+    assert_eq!(stored.product.map(|product| product.0).map(Value::from), Some(id.clone()));
+    world.ask("POST", "/v1/devices", &stranger, json!({"product_id": id})).await.refused(404);
+    world.ask("POST", "/v1/devices", &stranger, json!({"product_id": 12})).await.ok();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_device_leaves_a_product_or_only_its_owner() {
     let world = World::new().await;
     let token = world.token(world.owner).await;
