@@ -4,6 +4,7 @@ mod bench;
 mod deny;
 mod shell;
 mod test;
+mod world;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Command {
     Deny,
     /// Set up what the tests need, then run every check and test; ends with `N passed, N failed`.
     Test(test::Args),
+    /// Run worlds in virtual time, each from a seed; ends with `N passed, M failed`.
+    World(world::Args),
 }
 
 fn main() -> ExitCode {
@@ -31,6 +34,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Deny => deny::run(),
         Command::Test(args) => test::run(&args),
+        Command::World(args) => world::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

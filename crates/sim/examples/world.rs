@@ -13,12 +13,13 @@ struct Options {
     seeds: u64,
     start: u64,
     minutes: Option<u64>,
+    size: Size,
     trace: bool,
 }
 
 fn main() -> ExitCode {
     let Some(options) = options() else {
-        say("usage: world [--seeds N] [--start S] [--minutes M] [--trace]");
+        say("usage: world [--seeds N] [--start S] [--minutes M] [--small] [--trace]");
         return ExitCode::FAILURE;
     };
     // A panic is a failure of its seed and told with it.
@@ -53,7 +54,7 @@ fn work(options: &Options, end: Option<Instant>, results: &Results) {
         }
         let seed = options.start.wrapping_add(number);
         let began = Instant::now();
-        let result = world::run(seed, Size::Usual);
+        let result = world::run(seed, options.size);
         let _turn = results.output.lock();
         match result {
             Ok(report) => {
@@ -62,7 +63,7 @@ fn work(options: &Options, end: Option<Instant>, results: &Results) {
             }
             Err(failure) => {
                 results.failed.fetch_add(1, Ordering::Relaxed);
-                tell_failure(&failure, options.trace);
+                tell_failure(&failure, options);
             }
         }
     }
@@ -79,29 +80,29 @@ fn tell(seed: u64, took: Duration, report: &Report) {
     ));
 }
 
-fn tell_failure(failure: &Failure, trace: bool) {
+fn tell_failure(failure: &Failure, options: &Options) {
     let Failure { seed, what, last_lines } = failure;
-    let shown = if trace { last_lines.len() } else { 40.min(last_lines.len()) };
+    let shown = if options.trace { last_lines.len() } else { 40.min(last_lines.len()) };
     for line in &last_lines[last_lines.len() - shown..] {
         say(line);
     }
     say(&format!("seed {seed}: {what}"));
-    say(&format!("replay: cargo xtask world --seeds 1 --start {seed} --trace"));
+    let small = if options.size == Size::Small { " --small" } else { "" };
+    say(&format!("replay: cargo xtask world --seeds 1 --start {seed}{small} --trace"));
 }
 
 fn options() -> Option<Options> {
-    let mut options = Options { seeds: u64::MAX, start: 1, minutes: None, trace: false };
+    let size = Size::Usual;
+    let mut options = Options { seeds: u64::MAX, start: 1, minutes: None, size, trace: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
-        if argument == "--trace" {
-            options.trace = true;
-            continue;
-        }
-        let value = arguments.next()?.parse().ok()?;
+        let mut value = || arguments.next()?.parse().ok();
         match argument.as_str() {
-            "--seeds" => options.seeds = value,
-            "--start" => options.start = value,
-            "--minutes" => options.minutes = Some(value),
+            "--seeds" => options.seeds = value()?,
+            "--start" => options.start = value()?,
+            "--minutes" => options.minutes = Some(value()?),
+            "--small" => options.size = Size::Small,
+            "--trace" => options.trace = true,
             _ => return None,
         }
     }

@@ -107,6 +107,14 @@ impl World {
         self.ask(Wish::Echo { device, argument }, must_succeed)
     }
 
+    /// Callers whose connection broke with the server ask again.
+    pub(super) fn call_at_once(&mut self) {
+        for _ in 0..if self.is_troubled { 5 } else { 0 } {
+            let index = self.random.random_range(0..self.fleet.len());
+            self.ask_echo(index, false);
+        }
+    }
+
     fn give_up(&mut self, index: usize, id: RequestId) {
         self.judge.cancelled(id);
         let device = self.fleet[index].device.id();

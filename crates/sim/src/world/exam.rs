@@ -59,15 +59,39 @@ impl World {
                 self.with(index, Device::power_on);
             }
         }
+        // Over TCP what the disk refused stays without an answer, and nothing is sent again.
         let is_well = |placed: &super::Placed| {
-            placed.device.is_online() && placed.device.unacknowledged() == 0
+            let is_heard = !placed.is_udp() || placed.device.unacknowledged() == 0;
+            placed.device.is_online() && is_heard
         };
-        matches!(self.server, super::Server::Up(_)) && self.fleet.iter().all(is_well)
+        self.fleet.iter().all(is_well) && self.is_known_online()
     }
 
-    fn absent(&self) -> Vec<usize> {
-        let absent = |index: &usize| !self.fleet[*index].device.is_online();
-        (0..self.fleet.len()).filter(absent).collect()
+    /// The server believes so, too, and knows where they are. It may have given up a device, or the
+    /// device may have moved, without the device noticing before its next ping.
+    fn is_known_online(&mut self) -> bool {
+        (0..self.fleet.len()).all(|index| {
+            let (id, inner) = (self.fleet[index].device.id(), self.fleet[index].inner);
+            let state = self.cloud().and_then(|cloud| cloud.state(id));
+            let reaches = |peer| inner.is_none_or(|inner| self.network.reaches(peer, inner));
+            state.is_some_and(|state| state.online && state.peer.is_some_and(reaches))
+        })
+    }
+
+    /// Who is not connected, with what the device and the server believe, and what waits.
+    fn absent(&mut self) -> Vec<(usize, bool, bool, usize)> {
+        let mut absent = Vec::new();
+        for index in 0..self.fleet.len() {
+            let (id, is_online) =
+                (self.fleet[index].device.id(), self.fleet[index].device.is_online());
+            let state = self.cloud().and_then(|cloud| cloud.state(id));
+            let is_known = state.is_some_and(|state| state.online);
+            let waiting = self.fleet[index].device.unacknowledged();
+            if !is_online || !is_known || waiting > 0 {
+                absent.push((index, is_online, is_known, waiting));
+            }
+        }
+        absent
     }
 
     /// A subscription that the disk refused comes again with the next connection.

@@ -7,6 +7,7 @@ use rand::RngExt;
 
 use super::cloud::Disk;
 use super::plan::PROGRAMS;
+use super::step::LISTENER;
 use super::wires::{End, Wire};
 use super::{Item, World};
 use crate::device::Device;
@@ -62,13 +63,14 @@ impl World {
         let gap = self.around(self.plan.fault_gap);
         self.plan_in(gap, Item::Fault);
         let mood = self.plan.mood;
-        match self.random.random_range(0..12) {
+        match self.random.random_range(0..14) {
             0..4 if mood.crashes => self.arm_crash(),
             4..6 if mood.network => self.change_weather(),
             6..8 if mood.devices => self.trouble_device(),
             8 if mood.network => self.isolate(),
             9..11 if mood.roaming => self.move_device(),
             11 if mood.disk => self.trouble_disk(),
+            12 | 13 => self.replay(),
             _ => {}
         }
     }
@@ -94,6 +96,22 @@ impl World {
             }
         }
         down
+    }
+
+    /// Somebody sends again what it overheard, from where it came or from another place.
+    fn replay(&mut self) {
+        self.note(|_| "replays".into());
+        for _ in 0..self.random.random_range(1..50) {
+            if self.overheard.is_empty() {
+                return;
+            }
+            let index = self.random.random_range(0..self.overheard.len());
+            let mut datagram = self.overheard[index].1.clone();
+            if self.random.random_bool(0.5) {
+                datagram.from.set_ip(LISTENER);
+            }
+            self.network.send_up(self.now, datagram.from, datagram.to, datagram.bytes);
+        }
     }
 
     fn change_weather(&mut self) {
@@ -197,6 +215,9 @@ impl World {
         self.note(|_| format!("disk: {disk:?}"));
         if self.start.disk != Disk::Fine || disk != Disk::Fine {
             self.judge.excuse_all(self.now.after(DISK_TROUBLE));
+        }
+        if self.start.disk == Disk::Refusing || disk == Disk::Refusing {
+            self.judge.disk_refuses();
         }
         self.start.disk = disk;
         if let Some(cloud) = self.cloud() {

@@ -34,7 +34,7 @@ use model::{Mono, RequestId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::network::Network;
+use crate::network::{Datagram, Network};
 use cloud::{Cloud, Disk, Journal, Start};
 use faults::Weather;
 use fleet::{Placed, Setups};
@@ -116,6 +116,8 @@ struct World {
     setups: Setups,
     /// Which device an address belongs to, and which of its sessions.
     addresses: BTreeMap<SocketAddr, (usize, u32)>,
+    /// The last datagrams that the server took, as somebody who listens would keep them.
+    overheard: VecDeque<(Mono, Datagram)>,
     agenda: BTreeMap<(Mono, u64), Item>,
     noted: u64,
     judge: Judge,
@@ -175,6 +177,7 @@ impl World {
             fleet,
             setups: Setups::new(&secrets.trust),
             addresses: BTreeMap::new(),
+            overheard: VecDeque::new(),
             agenda: BTreeMap::new(),
             noted: 0,
             judge: Judge::new(watched, plan.shards),
@@ -253,4 +256,4 @@ impl World {
 }
 
 /// Lines kept for a failure.
-const LINES_KEPT: usize = 4_000;
+const LINES_KEPT: usize = 40_000;

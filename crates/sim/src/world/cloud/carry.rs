@@ -4,10 +4,10 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metering::kind_of_message;
+use metering::{kind_of_message, kind_of_publish};
 use model::journal::Entry;
 use model::link::{Command, LinkEvent, Opened, Transport};
-use model::{DescribePart, DeviceId, LinkId, Mono, Now};
+use model::{DescribePart, DeviceId, DeviceMessage, LinkId, Mono, Now};
 use protocol::endpoint::{Disposition, Need, NeedAnswer, Output, Where};
 use rand::RngExt;
 use router::{ClaimOutcome, Effect, Input};
@@ -182,6 +182,7 @@ impl Cloud {
     fn record(&mut self, shard: usize, sequence: u64, entry: Entry) {
         match &entry {
             Entry::Attempt { .. } => self.halves[shard].attempts -= 1,
+            Entry::Copy { .. } => self.halves[shard].copies -= 1,
             Entry::Describe { device, part, .. } => {
                 if let DescribePart::Application(description) = &**part {
                     self.registry.described(*device, Arc::new(description.clone()));
@@ -223,6 +224,13 @@ impl Cloud {
             LinkEvent::Attempt { link, exchange, .. } => {
                 let half = &mut self.halves[shard];
                 half.attempts += i64::from(half.counted.contains(&(*link, *exchange)));
+            }
+            LinkEvent::Copy { link, message: DeviceMessage::Publish(publish), .. } => {
+                let device = self.halves[shard].devices.get(link).copied();
+                let row = device.and_then(|device| self.registry.row(device));
+                let is_owned = row.is_some_and(|row| row.account.is_some());
+                let is_counted = is_owned && kind_of_publish(publish).is_some();
+                self.halves[shard].copies += i64::from(is_counted);
             }
             _ => {}
         }
@@ -271,13 +279,17 @@ impl Cloud {
 
     fn check(&mut self, shard: usize) {
         let half = &self.halves[shard];
-        let (attempts, waiting) = (half.attempts, self.commits.waiting());
+        let (attempts, copies) = (half.attempts, half.copies);
+        let waiting = self.commits.waiting();
         if self.is_dead() {
             return;
         }
         if attempts != 0 {
             let what = format!("{attempts} attempts more than records of them");
             self.out.push(Out::Broken(what));
+        }
+        if copies != 0 {
+            self.out.push(Out::Broken(format!("{copies} copies more than records of them")));
         }
         if waiting > RECORDS_WAITING_MAX {
             self.out.push(Out::Broken(format!("{waiting} records wait for the disk")));

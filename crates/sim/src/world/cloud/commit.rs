@@ -17,7 +17,7 @@ pub(crate) enum Disk {
     Fine,
     /// A group takes up to 3 s.
     Slow,
-    /// Every group is refused.
+    /// Every group is refused, after up to 3 s.
     Refusing,
 }
 
@@ -121,7 +121,7 @@ impl Commits {
         if self.writing.is_some() || self.waiting.is_empty() {
             return;
         }
-        let longest = if self.disk == Disk::Slow { SLOWEST } else { FINE };
+        let longest = if self.disk == Disk::Fine { FINE } else { SLOWEST };
         let micros = self.random.random_range(100..=longest.as_micros());
         let span = Duration::from_micros(u64::try_from(micros).unwrap_or(0));
         let is_refused = self.disk == Disk::Refusing;

@@ -77,6 +77,8 @@ struct Half {
     counted: BTreeSet<(LinkId, ExchangeId)>,
     /// Attempts of counted messages that were not recorded yet; none may be left after a turn.
     attempts: i64,
+    /// The same, of second copies of publishes.
+    copies: i64,
 }
 
 /// A result of a pool that comes later.
@@ -317,6 +319,7 @@ impl Half {
             devices: BTreeMap::new(),
             counted: BTreeSet::new(),
             attempts: 0,
+            copies: 0,
         }
     }
 }

@@ -60,6 +60,11 @@ impl Judge {
         };
         self.tally.replies += 1;
         self.check_late(now, &asked);
+        match (&asked.wish, result) {
+            (Wish::Echo { device, .. }, Ok(_)) => self.answered(*device, 0),
+            (Wish::Read { device }, Ok(_)) => self.answered(*device, 1),
+            _ => {}
+        }
         let is_right = match result {
             Ok(reply) => self.is_right(&asked.wish, reply),
             Err(refusal) => !asked.must_succeed && may_refuse(&asked.wish, refusal),

@@ -2,7 +2,7 @@
 
 use model::journal::{Charge, Entry, OperationKind};
 use model::link::Source;
-use model::{Event, EventId, Origin};
+use model::{DeviceId, Event, EventId, Origin};
 
 use super::Judge;
 use crate::world::cloud::Journal;
@@ -27,23 +27,49 @@ impl Judge {
             Entry::Attempt { charge } => {
                 self.tally.attempts += 1;
                 self.audit(charge);
+                self.read_attempt(charge);
             }
             Entry::Copy { source, charge } => self.read_copy(source, charge),
             Entry::Publish { event, source, charge } => {
                 self.read_publish(place, event, source.as_ref(), charge.as_ref());
             }
-            Entry::Session { device, full_handshake: true, .. } => {
-                if let Some(index) = self.index_of(*device) {
-                    self.devices[index].records.clear();
-                    self.devices[index].copies.clear();
-                }
+            Entry::Session { device, full_handshake, .. } => {
+                self.read_session(*device, *full_handshake);
             }
             Entry::Describe { .. }
             | Entry::Forget { .. }
             | Entry::Presence { .. }
             | Entry::Reserve { .. }
-            | Entry::Session { .. }
             | Entry::Subscribe { .. } => {}
+        }
+    }
+
+    fn read_session(&mut self, device: DeviceId, full_handshake: bool) {
+        let Some(index) = self.index_of(device) else { return };
+        let watched = &mut self.devices[index];
+        watched.last_session = self.journal_read;
+        if full_handshake {
+            watched.records.clear();
+            watched.copies.clear();
+        }
+    }
+
+    fn read_attempt(&mut self, charge: &Charge) {
+        let Some(index) = self.index_of(charge.device) else { return };
+        match charge.kind {
+            OperationKind::FunctionCall => self.devices[index].attempts[0] += 1,
+            OperationKind::VariableRequest => self.devices[index].attempts[1] += 1,
+            OperationKind::Delivery => {}
+            other => self.fail(format!("device {index}: an attempt of {other:?}")),
+        }
+    }
+
+    /// A call or a read got its answer: so many attempts at least are durable.
+    pub(super) fn answered(&mut self, index: usize, kind: usize) {
+        let watched = &mut self.devices[index];
+        watched.answers[kind] += 1;
+        if watched.answers[kind] > watched.attempts[kind] {
+            self.fail(format!("device {index}: an answer before its attempt is durable"));
         }
     }
 
@@ -89,7 +115,7 @@ impl Judge {
 
     /// Each counted message came in a record of its own, and no message more often than a device
     /// sends it.
-    fn read_source(&mut self, device: model::DeviceId, source: &Source, is_copy: bool) {
+    fn read_source(&mut self, device: DeviceId, source: &Source, is_copy: bool) {
         let Some(index) = self.index_of(device) else { return };
         let watched = &mut self.devices[index];
         if !watched.is_udp {
@@ -125,6 +151,13 @@ impl Judge {
         };
         if Some(charge.account) != self.devices[index].account || charge.operations != 1 {
             self.fail(format!("device {index}: {charge:?}"));
+        }
+    }
+
+    /// The disk refuses: what was to be told may be lost.
+    pub(crate) fn disk_refuses(&mut self) {
+        for device in &mut self.devices {
+            device.last_status = None;
         }
     }
 

@@ -38,6 +38,8 @@ pub(crate) struct Judge {
     bad_until: Mono,
     /// The same, of the network.
     weather_until: Mono,
+    /// When the server stopped last.
+    stopped_at: Mono,
     shards: u8,
     pub(crate) tally: Tally,
 }
@@ -86,6 +88,12 @@ pub(crate) struct Watched {
     executed: BTreeSet<(u32, Vec<u8>)>,
     by_number: BTreeMap<u64, u64>,
     last_status: Option<bool>,
+    /// How much of the journal there was when its connection began, and where its last session is.
+    journal_before: usize,
+    last_session: usize,
+    /// Attempts of calls and of reads in the journal, and how many of each got their answer.
+    attempts: [u64; 2],
+    answers: [u64; 2],
     /// Record numbers of counted messages of the session.
     records: BTreeSet<u64>,
     /// Copies by message id of the session.
@@ -110,6 +118,7 @@ impl Judge {
             starts: 0,
             bad_until: Mono(0),
             weather_until: Mono(0),
+            stopped_at: Mono(0),
             shards,
             tally: Tally::default(),
         }
@@ -145,6 +154,10 @@ impl Watched {
             executed: BTreeSet::new(),
             by_number: BTreeMap::new(),
             last_status: None,
+            journal_before: 0,
+            last_session: 0,
+            attempts: [0; 2],
+            answers: [0; 2],
             records: BTreeSet::new(),
             copies: BTreeMap::new(),
         }

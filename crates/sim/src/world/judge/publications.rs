@@ -60,8 +60,9 @@ impl Judge {
             }
             0 => {}
             403 | 429 | 503 => {
-                publication.refused = Some(starts);
-                if publication.durable.is_some() {
+                publication.refused = publication.durable.is_none().then_some(starts);
+                // A copy that the disk does not take is answered so, whatever became of the first one.
+                if publication.durable.is_some() && code != 503 {
                     self.fail(format!("device {index}: p{serial} is durable, answered {code}"));
                 }
             }

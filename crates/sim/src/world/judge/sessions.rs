@@ -18,12 +18,16 @@ impl Judge {
             Observation::Connected(how) => {
                 self.devices[index].is_online = true;
                 self.devices[index].is_settled = *how == How::Resumed;
+                self.check_session(index, *how);
                 match how {
                     How::Handshake => self.tally.handshakes += 1,
                     How::Resumed | How::ResumedWithHello => self.tally.resumes += 1,
                 }
             }
-            Observation::Connecting { .. } => self.devices[index].connection += 1,
+            Observation::Connecting { .. } => {
+                self.devices[index].connection += 1;
+                self.devices[index].journal_before = self.journal_read;
+            }
             Observation::Disconnected(loss) => self.lost(now, index, *loss),
             Observation::Event(event) => self.received(index, event),
             Observation::PublishAnswered { publish, code, .. } => {
@@ -34,6 +38,15 @@ impl Judge {
             | Observation::Read { .. }
             | Observation::Signal(_)
             | Observation::TimeSet(_) => {}
+        }
+    }
+
+    /// An acknowledged Hello vouches for a durable session.
+    fn check_session(&mut self, index: usize, how: How) {
+        let device = &self.devices[index];
+        let is_durable = device.last_session > device.journal_before;
+        if device.is_udp && how != How::Resumed && !is_durable {
+            self.fail(format!("device {index} is connected ({how:?}), no session is durable"));
         }
     }
 
@@ -56,6 +69,11 @@ impl Judge {
     /// The server stopped. A device whose session was not durable yet finds out by itself; one that was
     /// telling what it is may be told to begin anew.
     pub(crate) fn server_stopped(&mut self, now: Mono) {
+        if now.since(self.stopped_at) < GIVEN_UP {
+            // What is sent again may meet the next stop, and the next.
+            self.excuse_all(now);
+        }
+        self.stopped_at = now;
         for index in 0..self.devices.len() {
             if !self.devices[index].is_online {
                 self.excuse(index, now);
