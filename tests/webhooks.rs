@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use sim::device::profile::Generation;
 use sim::device::application::Subscription;
+use sim::device::profile::Generation;
 use sim::device::{Device, Observation};
 use sim::live::Live;
 use support::fleet::{await_true, connect_all, operations, publish_answered, run_all};

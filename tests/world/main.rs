@@ -12,7 +12,10 @@ fn run(size: Size, seeds: impl IntoIterator<Item = u64>) -> Vec<Report> {
         let threads: Vec<_> = worlds.into_iter().map(|world| scope.spawn(world)).collect();
         threads.into_iter().map(|thread| thread.join().expect("panics are failures")).collect()
     });
-    results.into_iter().map(|result| result.unwrap_or_else(|failure| fail(&failure, size))).collect()
+    results
+        .into_iter()
+        .map(|result| result.unwrap_or_else(|failure| fail(&failure, size)))
+        .collect()
 }
 
 fn fail(failure: &Failure, size: Size) -> ! {

@@ -32,7 +32,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// the independent server.
 fn set_up() -> Outcome {
     let clients = root().join("tests/clients");
-    if !clients.join("node_modules/particle-api-js").exists() {
+    let installed = ["particle-api-js", "particle-cli"]
+        .iter()
+        .all(|package| clients.join("node_modules").join(package).exists());
+    if !installed {
         shell::run(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&clients))?;
     }
     if !works("python3", &["-c", "import cryptography"]) {
