@@ -122,6 +122,10 @@ impl World {
             self.check_event(serial, account, &name);
         }
         self.check_states();
+        let left = self.cloud().map_or(0, |cloud| cloud.copies_left());
+        if left != 0 && !self.plan.mood.disk {
+            self.judge.fail(format!("{left} copies were not counted"));
+        }
         match self.judge.broken.as_slice() {
             [] => Ok(()),
             broken => Err(broken.join("\n")),

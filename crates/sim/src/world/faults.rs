@@ -106,7 +106,10 @@ impl World {
                 return;
             }
             let index = self.random.random_range(0..self.overheard.len());
-            let mut datagram = self.overheard[index].1.clone();
+            let (heard_at, mut datagram) = self.overheard[index].clone();
+            let head = &datagram.bytes[..datagram.bytes.len().min(11)];
+            let line = format!("again from {}, heard at {heard_at:?}: {head:02x?}", datagram.from);
+            self.note(|_| line);
             if self.random.random_bool(0.5) {
                 datagram.from.set_ip(LISTENER);
             }

@@ -100,6 +100,9 @@ impl World {
 
     fn datagram_arrived(&mut self, mut datagram: Datagram) {
         if datagram.to == self.address {
+            if self.comes_too_early(&datagram) {
+                return;
+            }
             self.overhear(&datagram);
             let Datagram { from, bytes, .. } = &mut datagram;
             return self.serve(|cloud, now| cloud.handle_datagram(now, *from, bytes));
@@ -110,6 +113,11 @@ impl World {
         if is_there && placed.isolated_until <= self.now {
             self.with(index, |device, now| device.handle_datagram(now, &mut datagram.bytes));
         }
+    }
+
+    /// What was sent again before a restart and arrives behind it: see [`WINDOW_WRITTEN`].
+    fn comes_too_early(&self, datagram: &Datagram) -> bool {
+        datagram.from.ip() == LISTENER && self.now.since(self.started_at) < LINGERS
     }
 
     fn overhear(&mut self, datagram: &Datagram) {
@@ -257,6 +265,7 @@ impl World {
             }
         };
         self.note(|_| "the server starts".into());
+        self.started_at = self.now;
         self.judge.starts();
         self.serve(|_, _| {});
         self.call_at_once();
@@ -353,4 +362,6 @@ const OVERHEARD_MAX: usize = 2000;
 /// What the server saw of a device is written down at the latest after this and a slow commit: what
 /// is sent again before may be taken again after a restart.
 const WINDOW_WRITTEN: Duration = Duration::from_secs(70);
+/// Longer than any datagram is on its way.
+const LINGERS: Duration = Duration::from_secs(5);
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -288,7 +288,7 @@ impl Cloud {
             let what = format!("{attempts} attempts more than records of them");
             self.out.push(Out::Broken(what));
         }
-        if copies != 0 {
+        if copies < 0 {
             self.out.push(Out::Broken(format!("{copies} copies more than records of them")));
         }
         if waiting > RECORDS_WAITING_MAX {

@@ -77,7 +77,8 @@ struct Half {
     counted: BTreeSet<(LinkId, ExchangeId)>,
     /// Attempts of counted messages that were not recorded yet; none may be left after a turn.
     attempts: i64,
-    /// The same, of second copies of publishes.
+    /// The same, of second copies of publishes, which wait for the fate of the first one: none may
+    /// be left in the end, unless the disk refused some.
     copies: i64,
 }
 
@@ -142,6 +143,11 @@ impl Cloud {
     /// It goes on after all.
     pub(crate) fn disarm(&mut self) {
         self.fuse = None;
+    }
+
+    /// Second copies of publishes that were not counted.
+    pub(crate) fn copies_left(&self) -> i64 {
+        self.halves.iter().map(|half| half.copies).sum()
     }
 
     /// How a device is, as its shard knows it.
