@@ -12,7 +12,7 @@ use store::Store;
 use tokio::net::TcpListener;
 
 use crate::admin::AdminSocket;
-use crate::config::Config;
+use crate::config::{Config, HttpConfig};
 use crate::mail::Mailer;
 use crate::{plans, server_keys};
 
@@ -36,10 +36,21 @@ pub struct Server {
 pub struct Addresses {
     /// HTTP API.
     pub http: SocketAddr,
+    /// Whether it speaks TLS.
+    pub is_tls: bool,
+    /// Plain HTTP that is sent on to HTTPS.
+    pub redirect: Option<SocketAddr>,
     /// DTLS devices.
     pub udp: SocketAddr,
     /// TCP devices.
     pub tcp: SocketAddr,
+}
+
+impl Addresses {
+    /// The base URL of the API.
+    pub fn url(&self) -> String {
+        format!("{}://{}", if self.is_tls { "https" } else { "http" }, self.http)
+    }
 }
 
 impl Server {
@@ -47,6 +58,7 @@ impl Server {
     /// to do.
     pub async fn start(config: &Config) -> Result<Self, String> {
         let data = config.data.dir.clone();
+        let certificate = certificate(&config.http)?;
         // Before anything counts.
         let metrics = start_metrics();
         let store = Store::open(&data).await.map_err(|why| why.to_string())?;
@@ -56,14 +68,19 @@ impl Server {
             let file = file.display();
             tracing::warn!(%file, "others may read this private key of the server: chmod 600 it");
         }
-        let listener = listen(config.http.listen).await?;
+        let api = listen("http.listen", config.http.listen).await?;
+        let redirect = match config.http.redirect().map_err(|why| why.to_string())? {
+            Some(address) => Some(listen("http.redirect_listen", address).await?),
+            None => None,
+        };
+        let listeners = web::Listeners { api, certificate, redirect };
         let catalogues = plans::read(config.metering.plans_file())?;
         let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
         let web_config = config.to_web().map_err(|why| why.to_string())?;
         let render: web::RenderMetrics = Arc::new(move || metrics.render());
         let state = web::State::new(Arc::clone(&store), handle.clone(), render, web_config);
-        let http = web::serve(listener, state).map_err(|why| format!("HTTP: {why}"))?;
+        let http = web::serve(listeners, state).map_err(|why| format!("HTTP: {why}"))?;
         let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
             .map_err(|why| format!("{}: {why}", data.display()))?;
         let mailer = Mailer::start(&config.mail, &data, Arc::clone(&store)).await?;
@@ -74,6 +91,8 @@ impl Server {
     pub fn addresses(&self) -> Addresses {
         Addresses {
             http: self.http.address(),
+            is_tls: self.http.is_tls(),
+            redirect: self.http.redirect(),
             udp: self.node.udp_addr(),
             tcp: self.node.tcp_addr(),
         }
@@ -106,9 +125,21 @@ impl Server {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, String> {
+/// The certificate in the settings' files, read before anything is made or bound.
+fn certificate(config: &HttpConfig) -> Result<Option<web::Certificate>, String> {
+    let Some(files) = config.certificate() else { return Ok(None) };
+    if server_keys::is_open(&files.key) {
+        let file = files.key.display();
+        tracing::warn!(%file, "others may read this private key of the server: chmod 600 it");
+    }
+    let loaded = web::Certificate::load(files);
+    loaded.map(Some).map_err(|why| format!("http.tls_certificate and http.tls_key: {why}"))
+}
+
+async fn listen(key: &str, address: SocketAddr) -> Result<TcpListener, String> {
     TcpListener::bind(address).await.map_err(|why| {
-        format!("http.listen: cannot listen on {address}: {why}. Is another server running there? Set http.listen (CLOUDCHAMBER_HTTP__LISTEN) to another port, or to port 0 for a free one")
+        let variable = key.to_uppercase().replace('.', "__");
+        format!("{key}: cannot listen on {address}: {why}. Is another server running there? Set {key} (CLOUDCHAMBER_{variable}) to another port, or to port 0 for a free one")
     })
 }
 

@@ -115,8 +115,65 @@ pub struct TcpConfig {
 pub struct HttpConfig {
     /// Address and port; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// Certificate chain in PEM; empty: no TLS.
+    pub tls_certificate: PathBuf,
+    /// Its private key in PEM.
+    pub tls_key: PathBuf,
+    /// Address and port of plain HTTP that is sent on to HTTPS; empty: none.
+    pub redirect_listen: String,
     /// Whether plain HTTP may be served beyond loopback.
     pub allow_plain: bool,
+}
+
+impl HttpConfig {
+    /// The files of the certificate, if the server shall speak TLS.
+    pub fn certificate(&self) -> Option<web::CertificateFiles> {
+        let is_set = !self.tls_certificate.as_os_str().is_empty();
+        is_set.then(|| web::CertificateFiles {
+            certificate: self.tls_certificate.clone(),
+            key: self.tls_key.clone(),
+        })
+    }
+
+    /// Where plain HTTP is sent on from.
+    pub fn redirect(&self) -> Result<Option<SocketAddr>, ConfigError> {
+        if self.redirect_listen.is_empty() {
+            return Ok(None);
+        }
+        let parsed = self.redirect_listen.parse();
+        parsed.map(Some).map_err(|_| ConfigError::Refused {
+            key: "http.redirect_listen",
+            why: format!(
+                "{:?} is no address and port such as 0.0.0.0:80, or empty",
+                self.redirect_listen
+            ),
+        })
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refused = |key, why: &str| Err(ConfigError::Refused { key, why: why.to_owned() });
+        let has_key = !self.tls_key.as_os_str().is_empty();
+        match (self.certificate().is_some(), has_key, self.redirect()?) {
+            (true, false, _) => refused("http.tls_key", "http.tls_certificate needs its key"),
+            (false, true, _) => {
+                refused("http.tls_certificate", "http.tls_key needs its certificate")
+            }
+            (false, false, Some(_)) => refused(
+                "http.redirect_listen",
+                "there is no HTTPS to be sent on to: set http.tls_certificate",
+            ),
+            (true, true, _) => Ok(()),
+            (false, false, None) if self.allow_plain || self.listen.ip().is_loopback() => Ok(()),
+            (false, false, None) => refused(
+                "http.listen",
+                &format!(
+                    "{} is not loopback, and plain HTTP there would send passwords in clear: set http.tls_certificate \
+                     and http.tls_key, put a TLS proxy before 127.0.0.1, or set http.allow_plain = true",
+                    self.listen
+                ),
+            ),
+        }
+    }
 }
 
 /// `[node]`
@@ -350,16 +407,7 @@ impl Config {
 
     /// What one value alone cannot tell.
     fn check(self) -> Result<Self, ConfigError> {
-        if !self.http.allow_plain && !self.http.listen.ip().is_loopback() {
-            return Err(ConfigError::Refused {
-                key: "http.listen",
-                why: format!(
-                    "{} is not loopback, and plain HTTP there would send passwords in clear: put a TLS proxy \
-                     before 127.0.0.1, or set http.allow_plain = true",
-                    self.http.listen
-                ),
-            });
-        }
+        self.http.check()?;
         self.check_ranges()?;
         self.check_plans()?;
         crate::mail::check(&self.mail)?;

@@ -105,7 +105,7 @@ impl Demo {
 
     /// What a person sees.
     pub fn welcome(&self, at: &Addresses) -> String {
-        let url = format!("http://{}", at.http);
+        let url = at.url();
         let bearer = format!("-H 'Authorization: Bearer {}'", self.token);
         let first = self.devices.first().map(|(id, _)| id.to_string()).unwrap_or_default();
         let devices: String = self

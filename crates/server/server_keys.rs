@@ -134,10 +134,13 @@ pub fn private_files(data: &Path) -> Vec<PathBuf> {
 /// The private key files that others than their owner may do anything with.
 pub fn open_files(data: &Path) -> Vec<PathBuf> {
     let mut files = private_files(data);
-    files.retain(|path| {
-        fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & OTHERS != 0)
-    });
+    files.retain(|path| is_open(path));
     files
+}
+
+/// Whether others than its owner may do anything with this file.
+pub fn is_open(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & OTHERS != 0)
 }
 
 /// Reads the server's keys and makes those that are missing, public files and images included.

@@ -1,5 +1,7 @@
 //! `cloudchamber doctor`: finds what keeps a server from working, and says what to do.
 
+mod https;
+
 use std::io::Read;
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -85,7 +87,10 @@ fn examine(config: &Config) -> Vec<Finding> {
     if running {
         findings.push(ask_udp(config.udp.listen));
         findings.push(ask_tcp(config.tcp.listen));
-        findings.push(ask_http(config.http.listen));
+        findings.push(match config.http.certificate() {
+            Some(_) => https::ask(config.http.listen),
+            None => ask_http(config.http.listen),
+        });
     } else {
         findings.push(warning(
             "server",

@@ -70,8 +70,10 @@ fn announce(args: &Args, server: &Server, demo: Option<&Demo>) {
     match demo {
         Some(demo) => say(&demo.welcome(&at)),
         None => say(&format!(
-            "Cloud Chamber serves http://{} (devices: udp {}, tcp {})",
-            at.http, at.udp, at.tcp
+            "Cloud Chamber serves {} (devices: udp {}, tcp {})",
+            at.url(),
+            at.udp,
+            at.tcp
         )),
     }
 }
@@ -80,10 +82,14 @@ fn ready_line(server: &Server, demo: Option<&Demo>) -> Value {
     let at = server.addresses();
     let mut line = json!({
         "http": at.http.to_string(),
+        "url": at.url(),
         "udp": at.udp.to_string(),
         "tcp": at.tcp.to_string(),
         "data": server.data(),
     });
+    if let Some(redirect) = at.redirect {
+        line["redirect"] = json!(redirect.to_string());
+    }
     if let Some(demo) = demo {
         line["demo"] = demo.as_json();
     }

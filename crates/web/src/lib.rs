@@ -21,7 +21,9 @@ mod webhooks;
 
 pub use api::router;
 pub use limits::{LimitsConfig, Network};
-pub use serve::{HttpServer, serve};
+pub use serve::{
+    Certificate, CertificateError, CertificateFiles, HttpServer, Listeners, Peer, serve,
+};
 pub use state::{Registration, RenderMetrics, State, WebConfig};
 pub use token::{TokenLife, TokenRequest, issue};
 pub use webhooks::WebhooksConfig;

@@ -1,7 +1,7 @@
 //! The limits before every route.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use super::streams::{OpenStream, OpenStreams};
 use super::window::Windows;
 use super::{LimitsConfig, address, key_of};
 use crate::error::ApiError;
+use crate::serve::Peer;
 
 /// Length of every window.
 const WINDOW_MS: u64 = 300_000;
@@ -181,7 +182,7 @@ impl Class {
 /// Lets a request through, or answers 429.
 pub(crate) async fn guard(
     Shared(limits): Shared<Limits>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {

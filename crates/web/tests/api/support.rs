@@ -165,7 +165,7 @@ impl World {
 
     async fn send(&self, mut request: Request<Body>) -> Answer {
         let peer: SocketAddr = "127.0.0.1:1".parse().expect("an address");
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ConnectInfo(web::Peer(peer)));
         let response = self.router.clone().oneshot(request).await.expect("an answer");
         let status = response.status();
         let kind = response.headers().get(header::CONTENT_TYPE);
