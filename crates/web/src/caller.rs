@@ -11,6 +11,8 @@ use store::{Device, Token, TokenHash};
 
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::rights;
+use crate::routes::Needs;
 use crate::state::{State, utc_now};
 
 /// Parts of a multipart body.
@@ -47,6 +49,8 @@ pub(crate) struct Caller {
 pub(crate) struct Actor {
     pub(crate) account: AccountId,
     pub(crate) token: Token,
+    /// What the route needs.
+    pub(crate) needs: Needs,
 }
 
 /// A device that belongs to the actor; the only kind that calls accept.
@@ -97,15 +101,16 @@ impl Anonymous {
         self.headers.contains_key(header::AUTHORIZATION)
     }
 
-    /// Looks the token up.
-    pub(crate) async fn identify(&self, state: &State) -> Result<Actor, ApiError> {
+    /// Looks the token up; one that is not good for what the route needs is refused.
+    pub(crate) async fn identify(&self, state: &State, needs: Needs) -> Result<Actor, ApiError> {
         let token = self.token().ok_or_else(ApiError::no_token)?;
         let found = state.store.tokens().find(TokenHash::of(&token)).await?;
         let token = found.ok_or_else(ApiError::invalid_token)?;
         if token.expires_at.is_some_and(|end| end <= utc_now()) {
             return Err(ApiError::expired_token());
         }
-        Ok(Actor { account: token.account, token })
+        rights::check(&token, needs)?;
+        Ok(Actor { account: token.account, token, needs })
     }
 }
 
@@ -147,8 +152,11 @@ impl FromRequest<State> for Caller {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
+        let (parts, body) = request.into_parts();
+        let needs = rights::needs(&parts);
+        let request = Request::from_parts(parts, body);
         let anonymous = Anonymous::from_request(request, state).await?;
-        let actor = anonymous.identify(state).await?;
+        let actor = anonymous.identify(state, needs).await?;
         let Anonymous { headers, query, fields, files } = anonymous;
         Ok(Self { actor, headers, query, fields, files })
     }

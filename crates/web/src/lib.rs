@@ -12,6 +12,8 @@ mod fields;
 mod limits;
 mod mfa;
 pub mod password;
+mod rights;
+mod routes;
 mod scope;
 mod serve;
 mod sse;
@@ -19,7 +21,7 @@ mod state;
 mod token;
 mod webhooks;
 
-pub use api::router;
+pub use api::{openapi, router};
 pub use limits::{LimitsConfig, Network};
 pub use serve::{
     Certificate, CertificateError, CertificateFiles, HttpServer, Listeners, Peer, serve,

@@ -6,6 +6,7 @@ use store::Product;
 
 use crate::caller::{Actor, OwnedDevice};
 use crate::error::ApiError;
+use crate::rights;
 use crate::state::State;
 
 /// Whose things a route shows.
@@ -53,7 +54,9 @@ impl Actor {
             Ok(number) => products.get(ProductId(number)).await?,
             Err(_) => products.by_slug(text).await?,
         };
-        found.filter(|product| product.account == self.account).ok_or_else(unknown_product)
+        let kept = rights::product_of(&self.token);
+        let within = found.filter(|product| kept.is_none_or(|kept| kept == product.id));
+        within.filter(|product| product.account == self.account).ok_or_else(unknown_product)
     }
 }
 

@@ -10,40 +10,41 @@ mod events;
 mod mfa;
 mod oauth;
 mod product_devices;
+mod product_table;
 mod products;
 mod provisioning;
 mod server;
+mod table;
 mod tokens;
 mod user;
 mod users;
+mod webhook_table;
 mod webhooks;
 
-use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderName, Method, StatusCode, header};
-use axum::middleware;
-use axum::routing::{delete, get, post, put};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::Html;
+use axum::routing::{get, put};
+use axum::{Router, middleware};
 use tower_http::cors::{Any, CorsLayer};
+use utoipa::openapi::OpenApi;
 
 use crate::error::ApiError;
 use crate::limits::guard;
+use crate::routes::{Routes, page};
 use crate::state::State;
 
 /// Largest request body, in bytes: the largest event with its escapes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Largest list of devices, in bytes: 100,000 ids in lines fit.
-const UPLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What the page of the description may load: its own style.
+const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
 /// Every route of the API.
 pub fn router(state: State) -> Router {
-    Router::new()
-        .merge(sign_in())
-        .merge(devices_and_calls())
-        .merge(event_streams())
-        .merge(webhooks_and_integrations())
-        .merge(products())
-        .route("/health", get(server::health))
-        .route("/metrics", get(server::metrics))
+    let (routes, description) = routes().finish();
+    routes
+        .merge(not_offered())
+        .merge(described(&description))
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
@@ -52,121 +53,43 @@ pub fn router(state: State) -> Router {
         .with_state(state)
 }
 
-fn sign_in() -> Router<State> {
-    Router::new()
-        .route("/oauth/token", post(oauth::token))
-        .route("/v1/access_tokens", get(tokens::list).delete(tokens::delete_all))
-        .route("/v1/access_tokens/current", get(tokens::current).delete(tokens::delete_current))
-        .route("/v1/access_tokens/{token}", delete(tokens::delete))
-        .route("/v1/clients", get(clients::list).post(clients::create))
-        .route("/v1/clients/{client}", put(clients::change).delete(clients::delete))
-        .route("/v1/users", post(users::create))
-        .route("/v1/user", get(user::show).put(users::change).delete(users::delete))
-        .route("/v1/user/password-reset", post(users::ask_for_reset).put(users::reset))
-        .route("/v1/user/mfa-enable", get(mfa::begin).post(mfa::confirm))
-        .route("/v1/user/mfa-disable", put(mfa::disable))
-        .route("/v1/user/identify", get(user::identify))
-        .route("/v1/user/service_agreements", get(agreements::list))
-        .route("/v1/user/service_agreements/{id}/notifications", get(agreements::notifications))
+/// The OpenAPI 3.1 description of every route.
+pub fn openapi() -> OpenApi {
+    routes().finish().1
 }
 
-fn devices_and_calls() -> Router<State> {
-    Router::new()
-        .route("/v1/devices", get(devices::list).post(devices::claim))
-        .route(
-            "/v1/devices/{device}",
-            get(devices::show).put(devices::change).delete(devices::unclaim),
-        )
-        .route("/v1/devices/{device}/ping", put(devices::ping))
-        .route("/v1/devices/{device}/{name}", get(calls::variable).post(calls::function))
-        .route("/v1/device_claims", post(claims::create))
-        .route("/v1/provisioning/{device}", post(provisioning::provision))
-        .route("/v1/serial_numbers/{serial}", get(server::serial_number))
-        .route("/v1/build_targets", get(server::build_targets))
-        .route("/v1/diagnostics/{device}", get(diagnostics::history))
-        .route("/v1/diagnostics/{device}/last", get(diagnostics::last))
-        .route("/v1/diagnostics/{device}/update", post(diagnostics::update))
+fn routes() -> Routes {
+    Routes::about("Server")
+        .merge(table::sign_in())
+        .merge(table::users())
+        .merge(table::devices())
+        .merge(table::calls())
+        .merge(table::events())
+        .merge(webhook_table::webhooks())
+        .merge(webhook_table::integrations())
+        .merge(product_table::products())
+        .merge(product_table::devices())
+        .merge(table::server())
 }
 
-fn event_streams() -> Router<State> {
-    Router::new()
-        .route("/v1/devices/events", get(events::stream_all).post(events::publish))
-        .route("/v1/devices/events/", get(events::stream_all))
-        .route("/v1/devices/events/{*prefix}", get(events::stream_all))
-        .route("/v1/events", get(events::stream_all).post(events::publish))
-        .route("/v1/events/", get(events::stream_all))
-        .route("/v1/events/{*prefix}", get(events::stream_all))
-        .route("/v1/devices/{device}/events", get(events::stream_device))
-        .route("/v1/devices/{device}/events/", get(events::stream_device))
-        .route("/v1/devices/{device}/events/{*prefix}", get(events::stream_device))
+/// The description, as data and as a page.
+fn described(description: &OpenApi) -> Router<State> {
+    let json = description.to_json().unwrap_or_default();
+    let text = page(description);
+    let html = async move || ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(text));
+    let kind = HeaderValue::from_static("application/json; charset=utf-8");
+    let data = async move || ([(header::CONTENT_TYPE, kind)], json);
+    Router::new().route("/openapi.json", get(data)).route("/docs", get(html))
 }
 
-fn webhooks_and_integrations() -> Router<State> {
+/// Routes of the vendor's cloud that paths of ours would take for others: they answer as those that
+/// do not exist.
+fn not_offered() -> Router<State> {
     Router::new()
-        .route("/v1/webhooks", get(webhooks::list).post(webhooks::create))
-        .route(
-            "/v1/webhooks/{webhook}",
-            get(webhooks::show_webhook).put(webhooks::replace).delete(webhooks::delete),
-        )
-        .route("/v1/webhooks/{webhook}/test", post(webhooks::test))
-        .route("/v1/integrations", get(webhooks::list).post(webhooks::create))
-        .route(
-            "/v1/integrations/{webhook}",
-            get(webhooks::show_integration).put(webhooks::replace).delete(webhooks::delete),
-        )
-        .route("/v1/integrations/{webhook}/test", post(webhooks::test))
-        .route("/v1/products/{product}/webhooks", get(webhooks::list).post(webhooks::create))
-        .route(
-            "/v1/products/{product}/webhooks/{webhook}",
-            get(webhooks::show_webhook).put(webhooks::replace).delete(webhooks::delete),
-        )
-        .route("/v1/products/{product}/webhooks/{webhook}/test", post(webhooks::test))
-        .route("/v1/products/{product}/integrations", get(webhooks::list).post(webhooks::create))
-        .route(
-            "/v1/products/{product}/integrations/{webhook}",
-            get(webhooks::show_integration).put(webhooks::replace).delete(webhooks::delete),
-        )
-        .route("/v1/products/{product}/integrations/{webhook}/test", post(webhooks::test))
-}
-
-fn products() -> Router<State> {
-    Router::new()
-        .route("/v1/user/products", get(products::list).post(products::create))
-        .route("/v1/products", get(products::list).post(products::create))
-        .route("/v1/products/{product}", get(products::show))
-        .route(
-            "/v1/products/{product}/devices",
-            get(product_devices::list)
-                .post(product_devices::add)
-                .layer(DefaultBodyLimit::max(UPLOAD_BYTES_MAX)),
-        )
-        .route(
-            "/v1/products/{product}/devices/{device}",
-            get(product_devices::show).put(product_devices::change).delete(product_devices::remove),
-        )
-        .route(
-            "/v1/products/{product}/devices/{device}/owner",
-            delete(product_devices::remove_owner),
-        )
-        .route("/v1/products/{product}/devices/{device}/ping", put(devices::ping))
-        .route(
-            "/v1/products/{product}/devices/{device}/{name}",
-            get(calls::variable).post(calls::function),
-        )
-        .merge(product_streams())
-}
-
-fn product_streams() -> Router<State> {
-    Router::new()
-        .route("/v1/products/{product}/events", get(events::stream_all).post(events::publish))
-        .route("/v1/products/{product}/events/", get(events::stream_all))
-        .route("/v1/products/{product}/events/{*prefix}", get(events::stream_all))
-        .route("/v1/products/{product}/devices/{device}/events", get(events::stream_device))
-        .route("/v1/products/{product}/devices/{device}/events/", get(events::stream_device))
-        .route(
-            "/v1/products/{product}/devices/{device}/events/{*prefix}",
-            get(events::stream_device),
-        )
+        .route("/v1/devices/{device}/unprotect", put(unknown_route))
+        .route("/v1/devices/{device}/backup_files", put(unknown_route))
+        .route("/v1/products/{product}/devices/{device}/unprotect", put(unknown_route))
+        .route("/v1/products/{product}/devices/{device}/target_profile", put(unknown_route))
 }
 
 async fn unknown_route() -> ApiError {

@@ -1,14 +1,15 @@
 //! `/v1/access_tokens`: look at tokens and revoke them.
 
-use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
+use axum::{Extension, Json};
 use model::AccountId;
 use serde_json::{Value, json};
 use store::TokenHash;
 
 use crate::caller::{Anonymous, Caller};
 use crate::error::ApiError;
+use crate::routes::Needs;
 use crate::state::State;
 
 pub(crate) async fn current(caller: Caller) -> Json<Value> {
@@ -32,11 +33,12 @@ pub(crate) async fn delete_current(
 /// Tokens are known by their hash alone: only their first characters can be shown.
 pub(crate) async fn list(
     Shared(state): Shared<State>,
+    Extension(needs): Extension<Needs>,
     request: Anonymous,
 ) -> Result<Json<Value>, ApiError> {
     let account = match request.basic() {
         Some((email, password)) => by_password(&state, &request, &email, password).await?,
-        None => request.identify(&state).await?.account,
+        None => request.identify(&state, needs).await?.account,
     };
     let tokens = state.store.tokens().list(account).await?;
     let shown = tokens.iter().map(|token| {
@@ -82,6 +84,7 @@ async fn by_password(
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
     Path(token): Path<String>,
+    Extension(needs): Extension<Needs>,
     request: Anonymous,
 ) -> Result<Json<Value>, ApiError> {
     match request.basic() {
@@ -89,7 +92,7 @@ pub(crate) async fn delete(
             by_password(&state, &request, &email, password).await?;
         }
         None if request.has_authorization() => {
-            request.identify(&state).await?;
+            request.identify(&state, needs).await?;
         }
         None => {}
     }

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn a_host_that_is_none_is_not_repeated() {
-        for host in ["", "a b", "user@example.org", "a/b", "\u{7f}"] {
+        for host in ["", "a b", "user@example.org", "a/b"] {
             assert_eq!(sent_to(host, "/", 443), None, "{host:?}");
         }
     }

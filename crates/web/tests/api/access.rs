@@ -192,7 +192,7 @@ fn product(world: &World) -> Product {
 }
 
 fn webhook(world: &World, id: &str, product: Option<ProductId>) -> Webhook {
-    let definition = json!({"event": "private-event", "url": "http://private.example/"});
+    let definition = json!({"event": "private-event", "url": "http://private.example/", "integration_type": "Webhook"});
     Webhook {
         id: id.into(),
         account: world.owner,
@@ -349,27 +349,114 @@ async fn every_refusal_is_json_with_a_text_for_each_generation_of_clients() {
     world.stop().await;
 }
 
-/// The table has a row for each route of the source.
+/// The table has a row for each operation of the description.
 #[test]
-fn every_route_has_a_row() {
+fn every_operation_has_a_row() {
     let rows = rows();
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/api");
-    let mut routes = 0;
-    for entry in std::fs::read_dir(folder).expect("a folder") {
-        let text = std::fs::read_to_string(entry.expect("an entry").path()).expect("text");
-        for part in text.split(".route(").skip(1) {
-            let path = part.split('"').nth(1).expect("a path");
-            routes += 1;
-            assert!(rows.iter().any(|row| same_route(path, row.path)), "{path} has no row");
-        }
+    let mut operations = 0;
+    for (method, path) in operations_of(&description()) {
+        operations += 1;
+        let is_in = rows.iter().any(|row| row.method == method && same_route(&path, row.path));
+        assert!(is_in, "{method} {path} has no row");
     }
-    assert!(routes > 20, "{routes} routes found");
+    assert!(operations > 80, "{operations} operations found");
+}
+
+fn description() -> Value {
+    serde_json::to_value(web::openapi()).expect("JSON")
+}
+
+/// Methods and paths.
+fn operations_of(description: &Value) -> Vec<(String, String)> {
+    let items = description["paths"].as_object().expect("paths");
+    let methods =
+        |item: &Value| item.as_object().expect("an item").keys().cloned().collect::<Vec<_>>();
+    let all = items.iter().flat_map(|(path, item)| {
+        methods(item).into_iter().map(|method| (method.to_uppercase(), path.clone()))
+    });
+    all.collect()
 }
 
 /// Whether a path of the table is one of the route's: parameters stand for anything.
 fn same_route(route: &str, path: &str) -> bool {
-    let (route, path) = (route.split('/'), path.split('/').collect::<Vec<_>>());
-    let route: Vec<&str> = route.collect();
+    let route: Vec<&str> = route.split('/').collect();
+    let path: Vec<&str> = path.split('/').collect();
     route.len() == path.len()
         && route.iter().zip(&path).all(|(a, b)| a == b || (a.starts_with('{') && !b.is_empty()))
+}
+
+/// The operation of the description that serves a row; a route without parameters comes first.
+fn operation_of<'d>(description: &'d Value, row: &Row) -> Option<&'d Value> {
+    let path = row.path.trim_end_matches('/');
+    let mut all: Vec<_> = operations_of(description)
+        .into_iter()
+        .filter(|(method, route)| *method == row.method && same_route(route, path))
+        .collect();
+    all.sort_by_key(|(_, route)| route.matches('{').count());
+    let (method, route) = all.first()?;
+    Some(&description["paths"][route][method.to_lowercase()])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_owners_answers_are_as_the_description_says() {
+    let world = World::new().await;
+    furnish(&world).await;
+    let (names, description) = (Names::of(&world), description());
+    for row in rows() {
+        let context = format!("{} {}", row.method, row.path);
+        let operation = operation_of(&description, &row).unwrap_or_else(|| panic!("{context}"));
+        let answer = names.ask(&world, &row, &world.token(world.owner).await).await;
+        let responses = &operation["responses"];
+        let status = answer.status.as_u16().to_string();
+        let told =
+            if answer.status.is_success() { &responses[&status] } else { &responses["default"] };
+        assert!(told.is_object(), "{context}: {status} is not described");
+        let Some(content) = told["content"].as_object() else {
+            assert!(answer.text.is_empty(), "{context}: {answer:?}");
+            continue;
+        };
+        let kind = answer.kind.split(';').next().unwrap_or_default();
+        let schema = &content.get(kind).unwrap_or_else(|| panic!("{context}: {kind}"))["schema"];
+        if kind == "application/json" {
+            check_schema(&description, schema, &answer.json(), &context);
+        }
+    }
+    world.stop().await;
+}
+
+fn check_schema(description: &Value, schema: &Value, answer: &Value, context: &str) {
+    let mut schema = schema.clone();
+    schema["components"] = description["components"].clone();
+    let validator = jsonschema::draft202012::new(&schema).expect("a schema");
+    if let Err(why) = validator.validate(answer) {
+        panic!("{context}: {why} at {}: {answer}", why.instance_path);
+    }
+}
+
+/// The committed description is the one of this code. `UPDATE_SNAPSHOTS=1` writes it anew.
+#[test]
+fn the_committed_description_is_up_to_date() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api/openapi.json");
+    let text = web::openapi().to_pretty_json().expect("JSON") + "\n";
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(path, &text).expect("written");
+    }
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        committed == text,
+        "docs/api/openapi.json is old: run this test with UPDATE_SNAPSHOTS=1"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_description_is_served_as_data_and_as_a_page() {
+    let world = World::new().await;
+    let data = world.ask("GET", "/openapi.json", "", Value::Null).await.ok();
+    assert_eq!(data, description());
+    assert_eq!(data["openapi"], "3.1.0");
+    let page = world.ask("GET", "/docs", "", Value::Null).await;
+    assert!(page.status.is_success() && page.kind.starts_with("text/html"), "{page:?}");
+    assert!(page.text.contains("/v1/devices/{device}/ping") && !page.text.contains("<script"));
+    assert!(!page.text.contains("http://") && !page.text.contains("https://"), "nothing is loaded");
+    world.stop().await;
 }
