@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::update::Module;
+
 /// One part of a Describe, complete.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum DescribePart {
@@ -122,6 +124,9 @@ pub struct SystemDescription {
     pub modem_firmware: Option<Box<str>>,
     /// SHA-256 of the application binary.
     pub application_hash: Option<[u8; 32]>,
+    /// What it consists of. Not kept: it is read out of `raw` again.
+    #[serde(skip)]
+    pub modules: Vec<Module>,
 }
 
 /// One vital sign: an id of `messages.md` §6.7 and its value.

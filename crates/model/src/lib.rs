@@ -17,6 +17,7 @@ pub mod name;
 pub mod platform;
 pub mod refusal;
 pub mod time;
+pub mod update;
 
 pub use description::{
     ApplicationDescription, DescribePart, Metric, SystemDescription, VariableType, VariableValue,
@@ -30,3 +31,4 @@ pub use name::{EventName, EventPrefix};
 pub use platform::Platform;
 pub use refusal::Refusal;
 pub use time::{Mono, Now, Timestamp};
+pub use update::{Image, Update, UpdateId, UpdateReport, UpdateState};

@@ -4,9 +4,11 @@
 //! and decides nothing.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::update::{Image, UpdateId};
 use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId, Timestamp};
 
 /// How a device is connected.
@@ -144,6 +146,16 @@ pub enum LinkEvent {
         /// Which connection.
         link: LinkId,
     },
+    /// How a transfer goes. Nothing is told of one after [`TransferNews::Ended`], nor after the
+    /// connection said Hello again, fell silent or closed: these end it without a word.
+    Transfer {
+        /// Which connection.
+        link: LinkId,
+        /// Which update.
+        update: UpdateId,
+        /// What happened.
+        news: TransferNews,
+    },
     /// The connection is gone; its id will not be used again.
     Closed {
         /// Which connection.
@@ -176,9 +188,88 @@ pub struct Opened {
     pub source: Source,
 }
 
+/// An image on its way to a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transfer {
+    /// Whose part it is.
+    pub update: UpdateId,
+    /// What to send.
+    pub image: Arc<Image>,
+    /// How the device takes it.
+    pub protocol: TransferProtocol,
+    /// Bytes of a chunk: what the device's Hello, or its event, says. With protocol v3 larger ones are
+    /// chosen where the device's messages have room, unless `cautious`.
+    pub chunk_bytes: u16,
+    /// Whether chunks stay at `chunk_bytes`.
+    pub cautious: bool,
+    /// Whether the device is to be told that it is forgotten what an earlier transfer brought.
+    pub afresh: bool,
+}
+
+/// The two protocols of updates (`ota.md` §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransferProtocol {
+    /// Section 2: UpdateBegin, chunks with CRC-32, ChunkMissed, UpdateDone.
+    Legacy,
+    /// Section 3: a window of chunks with selective acknowledgement, resumable.
+    V3,
+}
+
+/// How a transfer goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferNews {
+    /// The device takes it, behind so many bytes that it has already.
+    Started {
+        /// In bytes; always 0 with the legacy protocol.
+        offset: u32,
+    },
+    /// So much is there; at most once a second.
+    Progress {
+        /// In bytes. With the legacy protocol, in its fast form, what was sent.
+        bytes: u32,
+    },
+    /// Everything is there; the device was asked to check and apply it.
+    Validating,
+    /// It is over.
+    Ended(TransferEnd),
+}
+
+/// How a transfer ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TransferEnd {
+    /// The device applies the image and restarts.
+    Applied,
+    /// The device does not begin; the connection stays.
+    Refused {
+        /// CoAP code, class × 100 + detail.
+        code: u16,
+        /// What it said; may be empty.
+        text: String,
+    },
+    /// The device has everything and found it invalid.
+    Invalid {
+        /// CoAP code, class × 100 + detail; 204 when only its text tells.
+        code: u16,
+        /// What it said; may be empty.
+        text: String,
+    },
+    /// The device knows nothing of the transfer any more.
+    Lost,
+    /// Nothing came back for too long.
+    Stalled,
+}
+
 /// What the shard asks of a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
+    /// Send an image; its fate is told by [`LinkEvent::Transfer`]. A transfer that is under way ends
+    /// without a word.
+    BeginTransfer(Box<Transfer>),
+    /// Call the transfer of this update off, if it is under way; nothing more is told of it.
+    EndTransfer {
+        /// Which.
+        update: UpdateId,
+    },
     /// Let the acknowledgement of a message go.
     Acknowledge {
         /// What waits.

@@ -27,6 +27,9 @@ pub enum Refusal {
     /// No such device, or not the caller's.
     #[error("no such device")]
     UnknownDevice,
+    /// An update of the device is under way: one at a time.
+    #[error("an update of this device is under way")]
+    UpdateRunning,
     /// The device's description names no such function.
     #[error("function {0} not found")]
     UnknownFunction(String),

@@ -221,6 +221,7 @@ impl Carrier {
                 }
                 Effect::Notify(event) => self.news.push(event),
                 Effect::Record(number, entry) => self.record(number, entry),
+                Effect::Report(report) => self.shared.reports.post(report),
                 Effect::Reply(id, answer) => {
                     if let Some(caller) = self.callers.remove(&id) {
                         let _ = caller.send(answer);
@@ -316,6 +317,7 @@ impl Carrier {
             | LinkEvent::Message { .. }
             | LinkEvent::Reserve { .. }
             | LinkEvent::Silent { .. }
+            | LinkEvent::Transfer { .. }
             | LinkEvent::Unanswered { .. }
             | LinkEvent::Unsendable { .. } => {}
         }

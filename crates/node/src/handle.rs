@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use model::limits::EVENT_TTL_S_DEFAULT;
+use model::update::Module;
 use model::{
     AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, ProductId,
-    Refusal, RequestId, VariableValue,
+    Refusal, RequestId, Update, UpdateId, VariableValue,
 };
 use router::{Input, Reply, Request};
 use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::mail::{Mail, Mailbox, Notice};
+use crate::reports::UpdateReports;
 use crate::shared::Shared;
 use crate::{Billing, EventHub, Health};
 
@@ -81,6 +83,42 @@ impl Handle {
     /// `UnknownDevice`, `Offline`, `QueueFull`, `TimedOut`, `DeviceFailed` or `Unavailable`.
     pub async fn signal(&self, device: DeviceId, on: bool) -> Result<(), Refusal> {
         self.ask_device(device, Request::Signal { device, on }).await.map(drop)
+    }
+
+    /// Brings an update to a device; returns when its shard has taken it. How it goes is told by
+    /// [`Handle::update_reports`]. The shard carries it to its end, over reconnects of the device, but
+    /// not over a restart of the server: ask again then.
+    ///
+    /// # Errors
+    /// `UnknownDevice`, `Offline`, `UpdateRunning` or `Unavailable`.
+    pub async fn update(&self, device: DeviceId, update: Update) -> Result<(), Refusal> {
+        self.ask_device(device, Request::Update { device, update }).await.map(drop)
+    }
+
+    /// Calls an update off. [`model::UpdateState::Cancelled`] follows if it was under way.
+    ///
+    /// # Errors
+    /// `UnknownDevice`, `Offline` (no update is under way) or `Unavailable`.
+    pub async fn cancel_update(&self, device: DeviceId, id: UpdateId) -> Result<(), Refusal> {
+        self.ask_device(device, Request::CancelUpdate { device, update: id }).await.map(drop)
+    }
+
+    /// How updates go. There is one board; each report is given to one reader.
+    pub fn update_reports(&self) -> UpdateReports {
+        UpdateReports::new(Arc::clone(&self.shared))
+    }
+
+    /// What a device consists of, as it told last; none if it never described itself.
+    ///
+    /// # Errors
+    /// `Unavailable` when the store cannot be read.
+    pub async fn modules(&self, device: DeviceId) -> Result<Vec<Module>, Refusal> {
+        let told = self.shared.store.devices().system(device).await.map_err(|error| {
+            warn!(%device, %error, "a system description was not read");
+            Refusal::Unavailable
+        })?;
+        let Some((description, _)) = told else { return Ok(Vec::new()) };
+        Ok(protocol::message::describe::system::modules(&description).unwrap_or_default())
     }
 
     /// Publishes an event of the API; returns when it is durable.

@@ -19,6 +19,7 @@ mod polled;
 mod pool;
 mod quota;
 mod registry;
+mod reports;
 mod restore;
 mod shard_task;
 mod shared;
@@ -36,3 +37,4 @@ pub use hub::{EventHub, EventStream, StreamBound, StreamFilter, StreamItem};
 pub use node::Node;
 /// Structured event data as people read it; the HTTP side has no other way to the codec.
 pub use protocol::message::content::{STRUCTURED, cbor_to_json};
+pub use reports::UpdateReports;

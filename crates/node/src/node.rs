@@ -174,6 +174,7 @@ fn assemble(
         keys,
         pool,
         registry,
+        reports: crate::reports::ReportBoard::default(),
         request_ids: AtomicU64::new(1),
         shards,
         store,

@@ -20,6 +20,7 @@ use crate::mail::Mailbox;
 use crate::pool::Pool;
 use crate::quota::LogQuota;
 use crate::registry::Registry;
+use crate::reports::ReportBoard;
 use crate::{Billing, NodeConfig};
 
 /// One for the process.
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Keys,
     pub(crate) pool: Pool,
     pub(crate) registry: Registry,
+    pub(crate) reports: ReportBoard,
     /// By number.
     pub(crate) shards: Vec<Mailbox>,
     pub(crate) store: Arc<Store>,

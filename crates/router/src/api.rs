@@ -9,7 +9,7 @@ use model::link::{Command, LinkEvent};
 use model::message::Subscribe;
 use model::{
     AccountId, DeviceId, DeviceRow, DeviceState, Event, EventId, Hello, LinkId, Refusal, RequestId,
-    Timestamp, VariableValue,
+    Timestamp, Update, UpdateId, UpdateReport, VariableValue,
 };
 
 /// Settings of a shard. The defaults are those of `decisions.md`.
@@ -207,6 +207,13 @@ pub enum Request {
         /// Variable name, as the caller wrote it.
         name: Box<str>,
     },
+    /// Calls an update off: [`Reply::Done`] at once, whether it was under way or not.
+    CancelUpdate {
+        /// Which device.
+        device: DeviceId,
+        /// Which update.
+        update: UpdateId,
+    },
     /// Starts or stops shouting rainbows: [`Reply::Done`] when the device took it.
     Signal {
         /// Which device.
@@ -218,6 +225,14 @@ pub enum Request {
     States {
         /// Which devices.
         devices: Vec<DeviceId>,
+    },
+    /// Brings an update to a device: [`Reply::Done`] when it is taken, [`Effect::Report`] from then on,
+    /// [`Refusal::UpdateRunning`] while another one is under way.
+    Update {
+        /// Which device.
+        device: DeviceId,
+        /// What it gets.
+        update: Update,
     },
 }
 
@@ -265,4 +280,6 @@ pub enum Effect {
     Record(u64, Entry),
     /// Answer a caller.
     Reply(RequestId, Result<Reply, Refusal>),
+    /// How an update goes.
+    Report(UpdateReport),
 }

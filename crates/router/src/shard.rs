@@ -164,6 +164,7 @@ impl Shard {
                 self.reserve(slot, link, record_limit);
             }
             LinkEvent::Silent { .. } => self.fall_silent(now, slot),
+            LinkEvent::Transfer { .. } => {}
             LinkEvent::Unanswered { exchange, .. } => self.unanswered(now, slot, exchange),
             LinkEvent::Unsendable { exchange, .. } => self.unsendable(now, slot, exchange),
         }
@@ -184,6 +185,7 @@ impl Shard {
         match request {
             Request::Call { device, name, argument } => self.call(now, id, device, name, argument),
             Request::CancelIfWaiting { device, request } => self.cancel(device, request),
+            Request::CancelUpdate { .. } => self.reply(id, Ok(Reply::Done)),
             Request::KeyReplaced { device } => {
                 self.key_replaced(now, device);
                 self.reply(id, Ok(Reply::Done));
@@ -198,6 +200,7 @@ impl Shard {
                 let states = known.map(Device::state).collect();
                 self.reply(id, Ok(Reply::States(states)));
             }
+            Request::Update { .. } => self.reply(id, Err(Refusal::Unavailable)),
         }
     }
 
@@ -364,6 +367,7 @@ fn link_of(event: &LinkEvent) -> LinkId {
         | LinkEvent::Moved { link, .. }
         | LinkEvent::Reserve { link, .. }
         | LinkEvent::Silent { link }
+        | LinkEvent::Transfer { link, .. }
         | LinkEvent::Unanswered { link, .. }
         | LinkEvent::Unsendable { link, .. } => *link,
     }

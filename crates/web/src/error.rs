@@ -121,6 +121,7 @@ impl From<Refusal> for ApiError {
                 Self::new(StatusCode::NOT_FOUND, &format!("Function {name} not found"))
             }
             Refusal::UnknownVariable => Self::new(StatusCode::NOT_FOUND, "Variable not found"),
+            Refusal::UpdateRunning => Self::errors(StatusCode::CONFLICT, &refusal.to_string()),
         }
     }
 }
@@ -182,6 +183,7 @@ mod tests {
             Refusal::UnknownDevice,
             Refusal::UnknownFunction("x".into()),
             Refusal::UnknownVariable,
+            Refusal::UpdateRunning,
         ];
         for refusal in refusals {
             let body = ApiError::from(refusal).body.to_string().to_lowercase();

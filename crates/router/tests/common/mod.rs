@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metering::{Rules, Tally};
+use model::UpdateReport;
 use model::hello::{HelloFlags, HelloSystem};
 use model::journal::{Charge, Entry};
 use model::link::{Command, ExchangeId, LinkEvent, Opened, Receipt, Source, Transport, Verdict};
@@ -63,6 +64,8 @@ pub(crate) struct World {
     pub(crate) ledger: Tally,
     pub(crate) commands: Vec<(LinkId, Command)>,
     pub(crate) notified: Vec<Event>,
+    /// How updates went.
+    pub(crate) reports: Vec<UpdateReport>,
     pub(crate) replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
     pub(crate) replied_at: BTreeMap<RequestId, Mono>,
     pub(crate) claims: Vec<(DeviceId, String)>,
@@ -99,6 +102,7 @@ impl World {
             ledger: Tally::default(),
             commands: Vec::new(),
             notified: Vec::new(),
+            reports: Vec::new(),
             replies: BTreeMap::new(),
             replied_at: BTreeMap::new(),
             claims: Vec::new(),
@@ -313,6 +317,7 @@ impl World {
                 self.replied_at.insert(id, self.now.mono);
                 assert!(self.replies.insert(id, result).is_none(), "one reply for each request");
             }
+            Effect::Report(report) => self.reports.push(report),
         }
     }
 

@@ -10,6 +10,7 @@ use crate::coap::{Block, Builder, Code, Header, Packet, Token, option};
 
 pub mod application;
 pub mod metrics;
+mod modules;
 pub mod system;
 
 /// The resource letter.

@@ -1,8 +1,9 @@
 //! The system part (`messages.md` §6.6): JSON before 5.5, protobuf from then on.
 
 use model::SystemDescription;
+use model::update::Module;
 
-use super::BAD_JSON;
+use super::{BAD_JSON, modules};
 use crate::message::CoapError;
 
 /// Reads the JSON; members of it that are of another form count as absent.
@@ -26,10 +27,23 @@ pub fn parse_json(json: &[u8]) -> Result<SystemDescription, CoapError> {
         iccid: text("iccid"),
         modem_firmware: text("cellfw"),
         application_hash: hash,
+        modules: modules.iter().map(modules::from_json).collect(),
     })
 }
 
-fn hash_from_hex(text: &str) -> Option<[u8; 32]> {
+/// What a device consists of, read out of the description it sent.
+///
+/// # Errors
+/// 4.00: the description is not as it was sent.
+pub fn modules(description: &SystemDescription) -> Result<Vec<Module>, CoapError> {
+    let told = match description.protobuf {
+        true => parse_protobuf(&description.raw),
+        false => parse_json(&description.raw),
+    };
+    Ok(told?.modules)
+}
+
+pub(super) fn hash_from_hex(text: &str) -> Option<[u8; 32]> {
     let mut hash = [0; 32];
     if text.len() != 64 || !text.is_ascii() {
         return None;
@@ -56,6 +70,7 @@ pub fn parse_protobuf(payload: &[u8]) -> Result<SystemDescription, CoapError> {
         iccid: told.iccid.map(Into::into),
         modem_firmware: told.modem_firmware_version.map(Into::into),
         application_hash: hash,
+        modules: told.firmware_modules.iter().map(modules::from_protobuf).collect(),
     })
 }
 
@@ -234,7 +249,8 @@ mod tests {
         assert!(protobuf.protobuf && !json.protobuf);
         assert_eq!(protobuf.application_hash, Some([0xab; 32]));
         let facts = |s: &SystemDescription| {
-            (s.imei.clone(), s.iccid.clone(), s.modem_firmware.clone(), s.application_hash)
+            let hash = s.application_hash;
+            (s.imei.clone(), s.iccid.clone(), s.modem_firmware.clone(), hash, s.modules.clone())
         };
         assert_eq!(facts(&protobuf), facts(&json));
     }

@@ -159,6 +159,7 @@ impl Cloud {
                 }
                 Effect::Record(sequence, entry) => self.record(shard, sequence, entry),
                 Effect::Reply(id, result) => self.out.push(Out::Reply { id, result }),
+                Effect::Report(_) => {}
             }
         }
     }

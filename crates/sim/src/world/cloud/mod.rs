@@ -332,15 +332,18 @@ impl Half {
 
 fn device_asked(request: &router::Request) -> Option<DeviceId> {
     use router::Request::{
-        Call, CancelIfWaiting, KeyReplaced, Ping, Publish, Read, Signal, States,
+        Call, CancelIfWaiting, CancelUpdate, KeyReplaced, Ping, Publish, Read, Signal, States,
+        Update,
     };
     match request {
         Call { device, .. }
         | CancelIfWaiting { device, .. }
+        | CancelUpdate { device, .. }
         | KeyReplaced { device }
         | Ping { device }
         | Read { device, .. }
-        | Signal { device, .. } => Some(*device),
+        | Signal { device, .. }
+        | Update { device, .. } => Some(*device),
         Publish { .. } => None,
         States { devices } => devices.first().copied(),
     }
