@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use crate::{Allowances, Rules};
+use crate::{Allowances, Platforms, Rules};
 
 /// The file of those that ship.
 const SHIPPED: &str = include_str!("../../../config/plans.toml");
@@ -30,6 +30,7 @@ pub struct PlanCatalogue {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Catalogues {
     by_name: BTreeMap<String, Arc<PlanCatalogue>>,
+    platforms: Arc<Platforms>,
 }
 
 /// A file of catalogues that cannot be used.
@@ -47,6 +48,9 @@ pub enum CatalogueError {
         "catalogue {0:?}: a name has 1 to 32 letters, digits, dots, hyphens or underscores of ASCII"
     )]
     BadName(String),
+    /// A platform has the allowance of Trackers and is not on a carrier.
+    #[error("platform {0} is in platforms.tracker and must be in platforms.cellular, too")]
+    TrackerNotCellular(u16),
     /// There is none of this name.
     #[error("there is no plan catalogue {name:?}: there are {known}")]
     Unknown {
@@ -60,7 +64,9 @@ pub enum CatalogueError {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct CatalogueFile {
+    #[serde(default)]
     catalogues: BTreeMap<String, Figures>,
+    platforms: Option<Platforms>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -75,7 +81,7 @@ struct Figures {
 impl Default for Catalogues {
     /// Those that ship.
     fn default() -> Self {
-        Self::shipped().unwrap_or(Self { by_name: BTreeMap::new() })
+        Self::shipped().unwrap_or_else(|_| Self::none())
     }
 }
 
@@ -85,7 +91,7 @@ impl Catalogues {
     /// # Errors
     /// None: the file is part of the program, and a test reads it.
     pub fn shipped() -> Result<Self, CatalogueError> {
-        let mut catalogues = Self { by_name: BTreeMap::new() };
+        let mut catalogues = Self::none();
         catalogues.add(SHIPPED)?;
         Ok(catalogues)
     }
@@ -111,9 +117,18 @@ impl Catalogues {
         })
     }
 
+    /// Which devices are on a carrier.
+    pub fn platforms(&self) -> Arc<Platforms> {
+        Arc::clone(&self.platforms)
+    }
+
     /// Their names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.by_name.keys().map(String::as_str)
+    }
+
+    fn none() -> Self {
+        Self { by_name: BTreeMap::new(), platforms: Arc::default() }
     }
 
     fn add(&mut self, file: &str) -> Result<(), CatalogueError> {
@@ -122,6 +137,11 @@ impl Catalogues {
         for (name, figures) in file.catalogues {
             self.put(name, figures)?;
         }
+        let Some(platforms) = file.platforms else { return Ok(()) };
+        if let Some(number) = platforms.tracker_without_modem() {
+            return Err(CatalogueError::TrackerNotCellular(number));
+        }
+        self.platforms = Arc::new(platforms);
         Ok(())
     }
 
@@ -202,6 +222,16 @@ mod tests {
             ("[catalogues.own]", "[catalogues.own", "line 1"),
             ("catalogues.own", "catalogues.\"o w n\"", "o w n"),
             ("catalogues.own", "catalogues.2022", "2022"),
+            (
+                "[catalogues.own.free]",
+                "[platforms]\ncellular = []\n[catalogues.own.free]",
+                "cellular_with_modem",
+            ),
+            (
+                "[catalogues.own.free]",
+                "[platforms]\ncellular = []\ncellular_with_modem = []\ntracker = [26]\n[catalogues.own.free]",
+                "platform 26",
+            ),
         ] {
             let why = own(replaced, by).expect_err(by).to_string();
             assert!(why.contains(named), "{by}: {why}");

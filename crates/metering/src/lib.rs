@@ -13,6 +13,7 @@ mod kind;
 mod notice;
 mod period;
 mod plan;
+mod platforms;
 mod rules;
 mod tally;
 mod usage;
@@ -28,6 +29,7 @@ pub use kind::{bytes_of_message, kind_of_delivery, kind_of_message, kind_of_publ
 pub use notice::{Consequence, Matter, Notice, Pausing};
 pub use period::{Anchor, AnchorError, Cycle, Period, parse_day};
 pub use plan::{Agreement, Plan, PlanError, Terms};
+pub use platforms::{Platforms, carried};
 pub use rules::{Catalogue, Payer, Rules};
 pub use tally::{HourUtc, Sum, Tally, TallyKey};
 pub use usage::{Allowances, Limit, Usage, grouped};

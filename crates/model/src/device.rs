@@ -20,6 +20,8 @@ pub struct DeviceRow {
     pub description: Option<Arc<ApplicationDescription>>,
     /// Its platform, if it ever said Hello.
     pub platform: Option<Platform>,
+    /// Whether its Describe tells of a modem.
+    pub has_modem: bool,
 }
 
 /// How a device is at this moment, as its shard knows it.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::link::{Source, Transport};
 use crate::message::Subscribe;
-use crate::{AccountId, DescribePart, DeviceId, Event, Hello, ProductId, Timestamp};
+use crate::{
+    AccountId, Bearer, DescribePart, DeviceId, Event, Hello, ProductId, Timestamp, Traffic,
+};
 
 /// One durable fact.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -100,6 +102,25 @@ pub enum Entry {
         /// Where it came from.
         source: Source,
     },
+    /// Bytes of a device over the carrier since they were written down last. Nothing waits for it.
+    Traffic(Carried),
+}
+
+/// Bytes over the carrier, and who pays for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Carried {
+    /// Who pays.
+    pub account: AccountId,
+    /// Whose they are.
+    pub device: DeviceId,
+    /// Its product, if it has one.
+    pub product: Option<ProductId>,
+    /// How the device is connected.
+    pub bearer: Bearer,
+    /// The bytes.
+    pub traffic: Traffic,
+    /// When they were written down.
+    pub at: Timestamp,
 }
 
 /// What something costs, and whom. The ledger is the sum of these.

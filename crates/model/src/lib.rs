@@ -17,6 +17,7 @@ pub mod name;
 pub mod platform;
 pub mod refusal;
 pub mod time;
+pub mod traffic;
 pub mod update;
 
 pub use description::{
@@ -31,4 +32,5 @@ pub use name::{EventName, EventPrefix};
 pub use platform::Platform;
 pub use refusal::Refusal;
 pub use time::{Mono, Now, Timestamp};
+pub use traffic::{Bearer, Traffic};
 pub use update::{Image, Update, UpdateId, UpdateReport, UpdateState};

@@ -58,6 +58,12 @@ pub const TCP_PROBE: Duration = Duration::from_secs(21);
 /// Longest time between two writes of a device's presence.
 pub const PRESENCE_WRITTEN: Duration = Duration::from_secs(60);
 
+/// Longest time for which bytes over the carrier are known to their connection alone: what a crash
+/// loses of them at most.
+pub const TRAFFIC_TOLD: Duration = Duration::from_secs(60);
+/// So many of them are told at once.
+pub const TRAFFIC_TOLD_BYTES: u64 = 65_536;
+
 /// Sequence numbers reserved ahead, in the store, before any of them is used (`session-resume.md` §5):
 /// so many at first, up to four times as many later.
 pub const RECORD_NUMBERS_RESERVED: u64 = 1024;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::update::{Image, UpdateId};
-use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId, Timestamp};
+use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId, Timestamp, Traffic};
 
 /// How a device is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -116,6 +116,17 @@ pub enum LinkEvent {
         link: LinkId,
         /// Which message.
         exchange: ExchangeId,
+    },
+    /// Bytes over the carrier that nothing told of yet: at the latest
+    /// [`crate::limits::TRAFFIC_TOLD`] after the first of them or when there are
+    /// [`crate::limits::TRAFFIC_TOLD_BYTES`], and before [`LinkEvent::Closed`] (over TCP behind it).
+    Traffic {
+        /// Which connection.
+        link: LinkId,
+        /// Whose it is or was.
+        device: DeviceId,
+        /// The bytes.
+        traffic: Traffic,
     },
     /// The message cannot be sent: larger than this device takes. No attempt was made.
     Unsendable {

@@ -7,12 +7,6 @@ use serde::{Deserialize, Serialize};
 pub struct Platform(pub u16);
 
 impl Platform {
-    /// Whether the platform always has a modem. M-SoM (35) has one only when its Describe tells an
-    /// IMEI, so it is not among them.
-    pub fn is_cellular(self) -> bool {
-        matches!(self.0, 10 | 13 | 23 | 25 | 26 | 28 | 37)
-    }
-
     /// The vendor's short name, or `platform N` for a number nobody named.
     pub fn name(self) -> String {
         let known = match self.0 {

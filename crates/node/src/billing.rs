@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use metering::{
     Agreement, Anchor, CatalogueError, Catalogues, Keeper, Pausing, Period, Plan, Rules, Usage,
 };
-use model::{AccountId, Timestamp};
+use model::{AccountId, Bearer, Timestamp};
 use router::{Input, Pause};
 use store::{Store, StoreError};
 use tokio::sync::{Mutex, MutexGuard};
@@ -169,7 +169,7 @@ impl Billing {
             book.count_devices(self.store.agreements().paid_devices().await?);
         }
         for usage in self.store.agreements().open_usages().await? {
-            let usage = book.usage(usage.account, usage.operations);
+            let usage = book.usage(&usage);
             if let Some((account, usage)) = usage {
                 self.decide(&mut book, account, now, usage).await?;
             }
@@ -355,7 +355,12 @@ impl Billing {
         let (from, to) = (store::Hour::of(period.start), store::Hour::of(period.end));
         let operations = self.store.ledger().total(account, from, to).await?.operations;
         let devices = self.store.agreements().paid_devices_of(account).await?;
-        Ok(Usage { operations, devices, ..Usage::default() })
+        let carried = self.store.ledger().carried(account, from, to).await?;
+        let bytes = |wanted| {
+            carried.iter().find(|(bearer, _)| *bearer == wanted).map_or(0, |(_, sum)| sum.total())
+        };
+        let (cellular_bytes, tracker_bytes) = (bytes(Bearer::Cellular), bytes(Bearer::Tracker));
+        Ok(Usage { operations, cellular_bytes, tracker_bytes, devices })
     }
 }
 

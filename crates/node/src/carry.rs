@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::journal::Entry;
 use model::link::{LinkEvent, Opened, Transport};
-use model::{DescribePart, DeviceId, Event, KeyHash, LinkId, Now, RequestId};
+use model::{DescribePart, DeviceId, Event, KeyHash, LinkId, Now, RequestId, Traffic};
 use protocol::endpoint::{Disposition, Endpoint, HandshakeId, Need, NeedAnswer, Output, Where};
 use router::{Effect, Input, Shard};
 use rustc_hash::FxHashMap;
@@ -31,6 +31,8 @@ pub(crate) struct Carrier {
     callers: FxHashMap<RequestId, oneshot::Sender<Answer>>,
     /// Where the frames of TCP devices go.
     streams: FxHashMap<LinkId, mpsc::Sender<Vec<u8>>>,
+    /// Whose TCP connections are, until the last of their bytes was told.
+    devices_by_stream: FxHashMap<LinkId, DeviceId>,
     /// Addresses of the UDP links, told to the registry when there are several shards.
     peers: FxHashMap<LinkId, SocketAddr>,
     /// Given to the commit thread once for each batch of work.
@@ -50,6 +52,7 @@ impl Carrier {
             shared,
             callers: FxHashMap::default(),
             streams: FxHashMap::default(),
+            devices_by_stream: FxHashMap::default(),
             peers: FxHashMap::default(),
             records: Vec::new(),
             news: Vec::new(),
@@ -131,15 +134,26 @@ impl Carrier {
     pub(crate) fn notice(&mut self, now: Now, notice: Notice) {
         match notice {
             Notice::Answer(answer) => self.endpoint.handle_answer(now, answer),
-            Notice::Closed(link) => {
+            Notice::Closed { link, traffic } => {
                 self.streams.remove(&link);
                 self.endpoint.stream_closed(now, link);
+                self.carry(now);
+                self.carried(now, link, traffic);
+                self.devices_by_stream.remove(&link);
             }
             Notice::Commit(commit) => self.committed(now, commit),
             Notice::Input(input) => self.tell(now, input),
+            Notice::Traffic { link, traffic } => self.carried(now, link, traffic),
             Notice::Quiesce | Notice::Stop(_) => {}
         }
         self.carry(now);
+    }
+
+    /// A TCP connection carried this; if nobody said Hello on it, nobody pays.
+    fn carried(&mut self, now: Now, link: LinkId, traffic: Traffic) {
+        if let Some(device) = self.devices_by_stream.get(&link).copied() {
+            self.tell(now, Input::Link(LinkEvent::Traffic { link, device, traffic }));
+        }
     }
 
     fn attach(&mut self, now: Now, attach: Attach) {
@@ -232,10 +246,16 @@ impl Carrier {
     }
 
     fn record(&mut self, number: u64, entry: Entry) {
-        if let Entry::Describe { device, part, .. } = &entry
-            && let DescribePart::Application(description) = &**part
-        {
-            self.shared.registry.described(*device, description);
+        if let Entry::Describe { device, part, .. } = &entry {
+            match &**part {
+                DescribePart::Application(description) => {
+                    self.shared.registry.described(*device, description);
+                }
+                DescribePart::System(system) => {
+                    self.shared.registry.told_modem(*device, system.imei.is_some());
+                }
+                DescribePart::Metrics(_) => {}
+            }
         }
         self.recorded = number;
         self.records.push((number, entry));
@@ -318,6 +338,7 @@ impl Carrier {
             | LinkEvent::Reserve { .. }
             | LinkEvent::Silent { .. }
             | LinkEvent::Transfer { .. }
+            | LinkEvent::Traffic { .. }
             | LinkEvent::Unanswered { .. }
             | LinkEvent::Unsendable { .. } => {}
         }
@@ -326,8 +347,9 @@ impl Carrier {
     fn opened(&mut self, opened: &Opened) {
         let Opened { link, device, peer, transport, .. } = opened;
         self.shared.registry.said_hello(*device, opened.hello.platform);
-        if *transport == Transport::Udp {
-            self.heard_from(*link, *peer);
+        match transport {
+            Transport::Tcp => drop(self.devices_by_stream.insert(*link, *device)),
+            Transport::Udp => self.heard_from(*link, *peer),
         }
         self.session_is_here(*device);
     }

@@ -188,7 +188,8 @@ fn size_estimate(entry: &Entry) -> usize {
         | Entry::Forget { .. }
         | Entry::Presence { .. }
         | Entry::Reserve { .. }
-        | Entry::Subscribe { .. } => 256,
+        | Entry::Subscribe { .. }
+        | Entry::Traffic(_) => 256,
     }
 }
 

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use model::limits::EVENT_TTL_S_DEFAULT;
 use model::update::Module;
 use model::{
-    AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, ProductId,
-    Refusal, RequestId, Update, UpdateId, VariableValue,
+    AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, Platform,
+    ProductId, Refusal, RequestId, Update, UpdateId, VariableValue,
 };
 use router::{Input, Reply, Request};
 use tokio::sync::oneshot;
@@ -254,6 +254,13 @@ impl Handle {
     /// The limits of accounts.
     pub fn billing(&self) -> &Billing {
         &self.shared.billing
+    }
+
+    /// Whether a device of this platform is on a carrier; some are only if they told of a modem.
+    pub fn is_cellular(&self, device: DeviceId, platform: Option<Platform>) -> bool {
+        let platforms = self.shared.billing.catalogues().platforms();
+        let has_modem = || self.shared.registry.has_modem(device);
+        platform.is_some_and(|platform| platforms.is_cellular(platform, has_modem()))
     }
 
     /// The streams of committed events.

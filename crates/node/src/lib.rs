@@ -26,6 +26,7 @@ mod shared;
 mod stop;
 mod tcp;
 mod tcp_connection;
+mod tcp_traffic;
 mod threads;
 mod udp;
 

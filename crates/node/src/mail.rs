@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{DeviceId, Event, LinkId, Refusal, RequestId};
+use model::{DeviceId, Event, LinkId, Refusal, RequestId, Traffic};
 use protocol::endpoint::NeedAnswer;
 use router::{Input, Reply, Request};
 use secure::keys::PublicKey;
@@ -63,14 +63,16 @@ pub(crate) struct Attach {
 pub(crate) enum Notice {
     /// What was looked up or computed.
     Answer(NeedAnswer),
-    /// A TCP connection ended.
-    Closed(LinkId),
+    /// A TCP connection ended, and what it carried since this was told last.
+    Closed { link: LinkId, traffic: Traffic },
     /// What became of records.
     Commit(CommitNotice),
     /// Something for the shard that waits for no reply.
     Input(Input),
     /// Read no more datagrams.
     Quiesce,
+    /// What a TCP connection carried since this was told last.
+    Traffic { link: LinkId, traffic: Traffic },
     /// End when nothing waits for the journal and the socket; the sender is dropped then.
     Stop(oneshot::Sender<()>),
 }

@@ -163,7 +163,8 @@ fn charge(entry: &Entry) -> Option<&Charge> {
         | Entry::Presence { .. }
         | Entry::Reserve { .. }
         | Entry::Session { .. }
-        | Entry::Subscribe { .. } => None,
+        | Entry::Subscribe { .. }
+        | Entry::Traffic(_) => None,
     }
 }
 

@@ -33,7 +33,8 @@ pub struct Node {
     pub(crate) shared: Arc<Shared>,
     /// Tells the TCP thread to close everything.
     pub(crate) tcp_stop: watch::Sender<bool>,
-    /// All but the commit thread, which ends last.
+    pub(crate) tcp_thread: Option<JoinHandle<()>>,
+    /// All but the TCP thread, which ends before the shards, and the commit thread, which ends last.
     pub(crate) threads: Vec<JoinHandle<()>>,
     pub(crate) commit: JoinHandle<()>,
     pub(crate) tasks: Vec<TaskHandle<()>>,
@@ -91,7 +92,7 @@ impl Node {
             threads::wait(ready).await?;
         }
         let (tcp_stop, stopped) = watch::channel(false);
-        threads.push(threads::tcp(&shared, ports.tcp, stopped)?);
+        let tcp_thread = Some(threads::tcp(&shared, ports.tcp, stopped)?);
         let tasks = vec![
             tokio::spawn(errands::run(errands, Arc::clone(&shared))),
             tokio::spawn(threads::export_metrics(Arc::clone(&shared))),
@@ -99,7 +100,7 @@ impl Node {
         ];
         info!(udp = %ports.udp_addr, tcp = %ports.tcp_addr, "devices are served");
         let (udp, tcp) = (ports.udp_addr, ports.tcp_addr);
-        Ok((Self { udp, tcp, shared, tcp_stop, threads, commit, tasks }, handle))
+        Ok((Self { udp, tcp, shared, tcp_stop, tcp_thread, threads, commit, tasks }, handle))
     }
 
     /// Where UDP devices send to; the port the kernel chose if 0 was configured.

@@ -89,6 +89,11 @@ impl Registry {
         Some(self.read().devices.get(&device)?.row.clone())
     }
 
+    /// Whether its Describe told of a modem.
+    pub(crate) fn has_modem(&self, device: DeviceId) -> bool {
+        self.read().devices.get(&device).is_some_and(|known| known.row.has_modem)
+    }
+
     /// When its last full handshake was, as of the server's start.
     pub(crate) fn last_handshake_at(&self, device: DeviceId) -> Option<Timestamp> {
         self.read().devices.get(&device)?.last_handshake_at
@@ -180,6 +185,7 @@ impl Registry {
             // Descriptions reach the tables later than the shards.
             stored.row.description = before.row.description.clone().or(stored.row.description);
             stored.row.platform = before.row.platform.or(stored.row.platform);
+            stored.row.has_modem = before.row.has_modem;
         }
         let (row, key) = (stored.row.clone(), stored.key);
         tables.put(stored);
@@ -196,6 +202,13 @@ impl Registry {
         let shared = tables.intern(description);
         if let Some(known) = tables.devices.get_mut(&device) {
             known.row.description = Some(shared);
+        }
+    }
+
+    /// A device told whether it has a modem.
+    pub(crate) fn told_modem(&self, device: DeviceId, has_modem: bool) {
+        if let Some(known) = self.write().devices.get_mut(&device) {
+            known.row.has_modem = has_modem;
         }
     }
 

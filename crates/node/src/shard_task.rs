@@ -153,7 +153,11 @@ impl ShardTask {
                 self.carrier.tell_all(now);
             }
             Notice::Stop(done) => self.stop = Some(done),
-            Notice::Answer(_) | Notice::Closed(_) | Notice::Commit(_) | Notice::Input(_) => {
+            Notice::Answer(_)
+            | Notice::Closed { .. }
+            | Notice::Commit(_)
+            | Notice::Input(_)
+            | Notice::Traffic { .. } => {
                 self.carrier.notice(now, notice);
             }
         }

@@ -27,13 +27,18 @@ impl Node {
         hub.close();
     }
 
-    async fn stop_in_order(self) {
+    async fn stop_in_order(mut self) {
         for shard in &self.shared.shards {
             shard.notify(Notice::Quiesce);
         }
         self.write_presence().await;
         // Nobody listens when the thread has failed; the rest is stopped all the same.
         let _ = self.tcp_stop.send(true);
+        // Its end closes the connections, which tell the shards their last bytes.
+        if let Some(thread) = self.tcp_thread.take() {
+            let closed = tokio::task::spawn_blocking(|| join(thread)).await;
+            debug_assert!(closed.is_ok(), "joining does not panic");
+        }
         self.stop_shards().await;
         self.shared.commits.close();
         self.shared.pool.close();

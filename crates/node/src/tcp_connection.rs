@@ -1,25 +1,28 @@
 //! One TCP device: the RSA handshake, its arithmetic on the pool, then bytes to and from its shard.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use model::{DeviceId, KeyHash, LinkId};
+use model::limits::TRAFFIC_TOLD;
+use model::{DeviceId, KeyHash, LinkId, Traffic};
 use rand::Rng;
 use secure::keys::PublicKey;
 use secure::tcp::{FrameKeys, HandshakeOutput, Job, JobDone, Refused, ServerHandshake};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 use crate::mail::{Attach, Mail, Mailbox, Notice, WRITES_MAX};
 use crate::metrics;
 use crate::pool::Tell;
 use crate::shared::Shared;
+use crate::tcp_traffic::TcpTraffic;
 
 /// A frame that the device's window does not take for so long ends the connection.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -69,11 +72,12 @@ pub(crate) async fn serve(
     let shard = shared.shard(number).ok_or(Ended::ShardRefused)?;
     let (writes, frames) = mpsc::channel(WRITES_MAX);
     let link = attach(shard, established, peer, writes).await?;
-    let _told = Leaving { shard, link };
-    let (reading, writing) = stream.split();
+    let (reading, writing) = stream.into_split();
+    let meter = Meter { shard, link, stream: reading.as_ref(), told: Mutex::default() };
     tokio::select! {
-        ended = read(reading, shard, link) => ended,
+        ended = read(&reading, shard, link) => ended,
         ended = write(writing, frames) => ended,
+        never = meter.tell_each_minute() => match never {},
     }
 }
 
@@ -89,27 +93,51 @@ async fn attach(
     link.await.map_err(|_| Ended::ShardRefused)
 }
 
-/// Tells the shard when the connection goes, however it goes.
-struct Leaving<'a> {
+/// Tells the shard what the connection carries, and when it goes, however it goes.
+struct Meter<'a> {
     shard: &'a Mailbox,
     link: LinkId,
+    stream: &'a TcpStream,
+    told: Mutex<TcpTraffic>,
 }
 
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        self.shard.notify(Notice::Closed(self.link));
+impl Meter<'_> {
+    async fn tell_each_minute(&self) -> Infallible {
+        loop {
+            sleep(TRAFFIC_TOLD).await;
+            let (link, traffic) = (self.link, self.new_traffic());
+            if !traffic.is_empty() {
+                self.shard.notify(Notice::Traffic { link, traffic });
+            }
+        }
+    }
+
+    /// What was carried since the last question, the handshake included.
+    fn new_traffic(&self) -> Traffic {
+        let all = TcpTraffic::of(self.stream);
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = all.since(&told);
+        *told = all;
+        new
     }
 }
 
-async fn read(stream: ReadHalf<'_>, shard: &Mailbox, link: LinkId) -> Result<(), Ended> {
-    while let Some(bytes) = read_some(&stream).await? {
+impl Drop for Meter<'_> {
+    fn drop(&mut self) {
+        let (link, traffic) = (self.link, self.new_traffic());
+        self.shard.notify(Notice::Closed { link, traffic });
+    }
+}
+
+async fn read(stream: &OwnedReadHalf, shard: &Mailbox, link: LinkId) -> Result<(), Ended> {
+    while let Some(bytes) = read_some(stream.as_ref()).await? {
         shard.send(Mail::Bytes { link, bytes }).await.map_err(|_| Ended::ShardRefused)?;
     }
     Ok(())
 }
 
 /// Waits without a buffer, so that an idle connection is small.
-async fn read_some(stream: &ReadHalf<'_>) -> io::Result<Option<Vec<u8>>> {
+async fn read_some(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     loop {
         stream.readable().await?;
         match try_read(stream) {
@@ -119,7 +147,7 @@ async fn read_some(stream: &ReadHalf<'_>) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
-fn try_read(stream: &ReadHalf<'_>) -> io::Result<Option<Vec<u8>>> {
+fn try_read(stream: &TcpStream) -> io::Result<Option<Vec<u8>>> {
     let mut buffer = [0; READ_BYTES];
     let count = stream.try_read(&mut buffer)?;
     Ok((count > 0).then(|| buffer[..count].to_vec()))
@@ -127,7 +155,7 @@ fn try_read(stream: &ReadHalf<'_>) -> io::Result<Option<Vec<u8>>> {
 
 /// Each frame in one write; ends when the shard gives no more.
 async fn write(
-    mut stream: WriteHalf<'_>,
+    mut stream: OwnedWriteHalf,
     mut frames: mpsc::Receiver<Vec<u8>>,
 ) -> Result<(), Ended> {
     while let Some(frame) = frames.recv().await {
@@ -139,7 +167,6 @@ async fn write(
 
 async fn shake_hands(stream: &mut TcpStream, shared: &Arc<Shared>) -> Result<Established, Ended> {
     let mut handshake = ServerHandshake::new(&mut |bytes| rand::rng().fill_bytes(bytes));
-    let (reading, mut writing) = stream.split();
     loop {
         match handshake.poll() {
             Some(HandshakeOutput::Established { device_id, device_key, keys, .. }) => {
@@ -151,10 +178,10 @@ async fn shake_hands(stream: &mut TcpStream, shared: &Arc<Shared>) -> Result<Est
                 let device = DeviceId(device_id);
                 handshake.key_known(shared.key_for(device, offered.as_ref()).await);
             }
-            Some(HandshakeOutput::Send(bytes)) => writing.write_all(&bytes).await?,
+            Some(HandshakeOutput::Send(bytes)) => stream.write_all(&bytes).await?,
             None => {
                 let gone = || Ended::Gone(io::ErrorKind::UnexpectedEof.into());
-                handshake.handle(&read_some(&reading).await?.ok_or_else(gone)?);
+                handshake.handle(&read_some(stream).await?.ok_or_else(gone)?);
             }
         }
     }

@@ -72,6 +72,7 @@ fn begin(number: u8, wires: Wires, shared: Arc<Shared>) -> io::Result<ShardTask>
         publish_burst: config.publish_burst,
         publish_rate_ms: config.publish_refill_ms,
         rules: shared.billing.default_rules(),
+        platforms: shared.billing.catalogues().platforms(),
         seed: rand::random(),
     };
     let (endpoint, shard) = (Endpoint::new(endpoint), Shard::new(shard));

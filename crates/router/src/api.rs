@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use metering::Rules;
+use metering::{Catalogues, Platforms, Rules};
 use model::journal::Entry;
 use model::link::{Command, LinkEvent};
 use model::message::Subscribe;
@@ -21,6 +21,8 @@ pub struct ShardConfig {
     pub publish_rate_ms: u32,
     /// What operations cost. Default: catalogue 2022.
     pub rules: Rules,
+    /// Which devices are on a carrier. Default: those of the rules.
+    pub platforms: Arc<Platforms>,
     /// Seed of the shard's random numbers: they answer the devices' requests for some.
     pub seed: [u8; 32],
 }
@@ -31,6 +33,7 @@ impl Default for ShardConfig {
             publish_burst: model::limits::PUBLISH_BURST,
             publish_rate_ms: 1000,
             rules: Rules::default(),
+            platforms: Catalogues::default().platforms(),
             seed: [0; 32],
         }
     }

@@ -169,7 +169,10 @@ impl Shard {
                 device.marks.unknown = false;
                 device.describing.told |= APPLICATION;
             }
-            DescribePart::System(_) => device.describing.told |= SYSTEM,
+            DescribePart::System(system) => {
+                device.row.has_modem = system.imei.is_some();
+                device.describing.told |= SYSTEM;
+            }
             DescribePart::Metrics(_) => {}
         }
         let entry =

@@ -27,6 +27,7 @@ mod session;
 mod shard;
 mod subscriptions;
 mod timers;
+mod traffic;
 
 pub use api::{ClaimOutcome, Effect, Input, Pause, Reply, Request, Restored, ShardConfig};
 pub use counters::Counters;

@@ -196,6 +196,7 @@ impl Shard {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let is_other_account = device.row.account != row.account;
         row.platform = device.row.platform.or(row.platform);
+        row.has_modem = device.row.has_modem;
         if let Some(kept) = device.row.description.take() {
             row.description = Some(kept);
         }
@@ -272,6 +273,7 @@ impl Shard {
         self.forget_subscriptions(slot);
         if let Some(mut device) = self.devices.remove(slot) {
             self.timers.stop(slot, &mut device);
+            self.departs(&device);
         }
         self.counters.devices = self.devices.len() as u64;
     }

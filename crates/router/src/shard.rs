@@ -6,7 +6,7 @@ use std::time::Duration;
 use metering::Rules;
 use model::journal::Entry;
 use model::link::{Command, LinkEvent, Receipt, Verdict};
-use model::{AccountId, EventId, LinkId, Mono, Now, Refusal, RequestId};
+use model::{AccountId, Bearer, EventId, LinkId, Mono, Now, Refusal, RequestId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -16,6 +16,7 @@ use crate::interner::Interner;
 use crate::rate::Rate;
 use crate::subscriptions::Index;
 use crate::timers::{Timer, Timers};
+use crate::traffic::Departed;
 use crate::{Counters, Effect, Input, Pause, Reply, Request, ShardConfig};
 
 /// How long calls are refused after the store refused something. Then the next one tries again.
@@ -38,6 +39,7 @@ pub struct Shard {
     pub(crate) timers: Timers,
     /// Whose presence may be due, soonest first; each device once.
     pub(crate) presence_due: VecDeque<(Mono, Slot)>,
+    pub(crate) departed: Departed,
     pub(crate) counters: Counters,
     pub(crate) random: StdRng,
     pub(crate) exchanges: u64,
@@ -61,6 +63,7 @@ impl Shard {
             gate: Gate::default(),
             timers: Timers::default(),
             presence_due: VecDeque::new(),
+            departed: Departed::default(),
             counters: Counters::default(),
             exchanges: 0,
             store_refused_at: None,
@@ -136,6 +139,9 @@ impl Shard {
         if let LinkEvent::Opened(opened) = event {
             return self.opened(now, *opened);
         }
+        if let LinkEvent::Traffic { device, traffic, .. } = event {
+            return self.traffic(now, device, traffic);
+        }
         let Some(slot) = self.devices.slot_of_link(link) else {
             return self.unknown_link(event);
         };
@@ -159,7 +165,7 @@ impl Shard {
                 self.message(now, slot, message, receipt, source);
             }
             LinkEvent::Moved { peer, record, .. } => self.moved(now, slot, peer, record),
-            LinkEvent::Opened(_) => {}
+            LinkEvent::Opened(_) | LinkEvent::Traffic { .. } => {}
             LinkEvent::Reserve { link, record_limit } => {
                 self.reserve(slot, link, record_limit);
             }
@@ -327,7 +333,7 @@ impl Shard {
 
     /// Whether what the account pays for is paused for a device, or, without one, for the API.
     pub(crate) fn pause_of(&self, account: AccountId, device: Option<&Device>) -> Option<&Pause> {
-        let is_cellular = device.is_some_and(|device| device.facts.platform.is_cellular());
+        let is_cellular = device.is_some_and(|device| self.bearer_of(device) != Bearer::Wifi);
         self.paused.get(&account).filter(|pause| is_cellular || !pause.cellular_only)
     }
 
@@ -368,6 +374,7 @@ fn link_of(event: &LinkEvent) -> LinkId {
         | LinkEvent::Reserve { link, .. }
         | LinkEvent::Silent { link }
         | LinkEvent::Transfer { link, .. }
+        | LinkEvent::Traffic { link, .. }
         | LinkEvent::Unanswered { link, .. }
         | LinkEvent::Unsendable { link, .. } => *link,
     }

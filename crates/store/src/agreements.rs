@@ -77,6 +77,10 @@ pub struct OpenUsage {
     pub account: AccountId,
     /// Data Operations.
     pub operations: u64,
+    /// Bytes over the carrier of devices with a modem, Trackers apart.
+    pub cellular_bytes: u64,
+    /// Those of Trackers.
+    pub tracker_bytes: u64,
 }
 
 /// The agreements and notices.

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use model::journal::OperationKind;
-use model::{AccountId, DeviceId, ProductId, Timestamp};
+use model::{AccountId, Bearer, DeviceId, ProductId, Timestamp};
 
 use crate::StoreError;
 
@@ -43,6 +43,43 @@ impl Sum {
         self.operations = self.operations.saturating_add(other.operations);
         self.bytes = self.bytes.saturating_add(other.bytes);
     }
+}
+
+/// Bytes over the carrier, with their headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CarriedSum {
+    /// From devices.
+    pub received: u64,
+    /// To devices.
+    pub sent: u64,
+}
+
+impl CarriedSum {
+    /// Adds another sum.
+    pub fn add(&mut self, other: Self) {
+        self.received = self.received.saturating_add(other.received);
+        self.sent = self.sent.saturating_add(other.sent);
+    }
+
+    /// Both directions.
+    pub fn total(self) -> u64 {
+        self.received.saturating_add(self.sent)
+    }
+}
+
+/// Bytes of one device in one hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeviceTraffic {
+    /// Which device.
+    pub device: DeviceId,
+    /// Which hour.
+    pub hour: Hour,
+    /// The product it was in.
+    pub product: Option<ProductId>,
+    /// How it was connected.
+    pub bearer: Bearer,
+    /// How much.
+    pub sum: CarriedSum,
 }
 
 /// The sum of one account, product and kind in one hour.
@@ -94,6 +131,20 @@ pub trait Ledger: Send + Sync {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceHour>, StoreError>;
+    /// Bytes over the carrier of an account, by bearer.
+    async fn carried(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<(Bearer, CarriedSum)>, StoreError>;
+    /// Bytes of an account's devices, by hour, device, product and bearer.
+    async fn device_traffic(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<DeviceTraffic>, StoreError>;
     /// The sums of one device, by hour, product and kind.
     async fn hours_of_device(
         &self,

@@ -34,7 +34,7 @@ pub use clients::{Client, Clients};
 pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vitals};
 pub use error::{AppendError, OpenError, StoreError};
 pub use journal::Journal;
-pub use ledger::{AccountHour, DeviceHour, Hour, Ledger, Sum};
+pub use ledger::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Sum};
 pub use products::{Product, Products};
 pub use recovery::{Missed, Recovery, Registered, Replay, StoredSession};
 pub use second_factors::SecondFactors;

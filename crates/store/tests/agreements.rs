@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use model::journal::{Charge, Entry, OperationKind};
-use model::{AccountId, DeviceId, Timestamp};
+use model::journal::{Carried, Charge, Entry, OperationKind};
+use model::{AccountId, Bearer, DeviceId, Timestamp, Traffic};
 use store::{
     ClosedPeriod, Decided, Hour, NewDevice, NewNotice, OpenUsage, Product, Store, StoredAgreement,
 };
@@ -51,6 +51,24 @@ async fn charge(store: &Store, account: AccountId, hours: &[i64]) {
     store.settle().await.expect("folded");
 }
 
+async fn carry(store: &Store, account: AccountId, bearer: Bearer, hours: &[i64]) {
+    let mut journal = store.journal().expect("free");
+    let entry = |hour: &i64| {
+        Entry::Traffic(Carried {
+            account,
+            device: DeviceId([1; 12]),
+            product: None,
+            bearer,
+            traffic: Traffic { received: 10, sent: 20 },
+            at: Hour(*hour).start(),
+        })
+    };
+    let entries: Vec<Entry> = hours.iter().map(entry).collect();
+    journal.append(NOW, &entries).expect("written");
+    drop(journal);
+    store.settle().await.expect("folded");
+}
+
 #[tokio::test]
 async fn an_account_without_an_agreement_is_told_apart() {
     on_each(|store| async move {
@@ -71,8 +89,12 @@ async fn an_open_usage_is_that_of_its_hours_alone() {
         let owner = account(&store, "a@x").await;
         let agreements = store.agreements();
         charge(&store, owner, &[99, 100, 100, 199, 200]).await;
+        for bearer in [Bearer::Cellular, Bearer::Tracker, Bearer::Tracker, Bearer::Wifi] {
+            carry(&store, owner, bearer, &[99, 100, 199, 200]).await;
+        }
         agreements.decide(&decided(owner, 100, 200)).await.expect("written");
-        let usage = OpenUsage { account: owner, operations: 3 };
+        let (cellular_bytes, tracker_bytes) = (60, 120);
+        let usage = OpenUsage { account: owner, operations: 3, cellular_bytes, tracker_bytes };
         assert_eq!(agreements.open_usages().await.expect("read"), [usage]);
     })
     .await;

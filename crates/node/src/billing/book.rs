@@ -8,7 +8,7 @@ use metering::{
 use model::AccountId;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use store::{ClosedPeriod, Decided, Hour, NewNotice, StoreError, StoredAgreement};
+use store::{ClosedPeriod, Decided, Hour, NewNotice, OpenUsage, StoreError, StoredAgreement};
 
 use super::BillingError;
 
@@ -63,10 +63,11 @@ impl Book {
     }
 
     /// What an account used, if it has a keeper.
-    pub(super) fn usage(&self, account: AccountId, operations: u64) -> Option<(AccountId, Usage)> {
+    pub(super) fn usage(&self, counted: &OpenUsage) -> Option<(AccountId, Usage)> {
+        let OpenUsage { account, operations, cellular_bytes, tracker_bytes } = *counted;
         self.keepers.get(&account)?;
         let devices = self.devices.get(&account).copied().unwrap_or(0);
-        Some((account, Usage { operations, devices, ..Usage::default() }))
+        Some((account, Usage { operations, cellular_bytes, tracker_bytes, devices }))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use model::Now;
+use model::traffic::datagrams_on_the_wire;
+use model::{Now, Traffic};
 use secure::dtls::codec::split_record;
 use secure::dtls::{Class, ConnectionId, Dropped, classify};
 
@@ -18,6 +19,7 @@ impl Endpoint {
     /// [`Disposition::Forward`].
     pub fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: &mut [u8]) -> Disposition {
         let len = bytes.len() as u64;
+        self.arriving = datagrams_on_the_wire(from, 1, bytes.len());
         let disposition = self.dispatch(now, from, bytes);
         match disposition {
             Disposition::Taken => {
@@ -129,8 +131,10 @@ impl Endpoint {
             Ok(opened) => opened,
             Err(dropped) => return self.count_dropped(dropped),
         };
+        let arrived = std::mem::take(&mut self.arriving);
         let moves = opened.newest && (self.slots.set_peer(slot, from) || tells_address);
         self.with_connection(now, slot, |connection, cx| {
+            connection.traffic += Traffic { received: arrived, sent: 0 };
             connection.handle_record(cx, &opened, moves)
         });
     }

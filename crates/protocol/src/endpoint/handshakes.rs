@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use model::limits::{OTHER_SERVER_KEY, OTHER_SERVER_KEY_ADDRESSES_MAX, RECORD_NUMBERS_RESERVED};
-use model::{DeviceId, KeyHash, Mono, Now};
+use model::traffic::datagrams_on_the_wire;
+use model::{DeviceId, KeyHash, Mono, Now, Traffic};
 use rand::Rng;
 use secure::dtls::{
-    ClientHello, Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput,
-    HelloOutcome, IdentityKey, JobDone,
+    COOKIE_BYTES, ClientHello, Established, HELLO_VERIFY_REQUEST_BYTES, Handshake, HandshakeConfig,
+    HandshakeFailure, HandshakeOutput, HelloOutcome, IdentityKey, JobDone,
 };
 
 use super::Endpoint;
@@ -38,6 +39,8 @@ struct Open {
     slot: u32,
     began_at: Mono,
     wakes_at: Option<Mono>,
+    /// Charged to the device once its Hello names it.
+    traffic: Traffic,
 }
 
 impl Handshakes {
@@ -192,10 +195,20 @@ impl Endpoint {
             recorded_flight: None,
         };
         let handshake = Box::new(Handshake::new(now.mono.0, hello, config));
-        let open = Open { handshake, peer, slot, began_at: now.mono, wakes_at: None };
+        let traffic = self.first_exchange(peer);
+        let open = Open { handshake, peer, slot, began_at: now.mono, wakes_at: None, traffic };
         let id = self.handshakes.insert(open);
         self.slots.hold(slot, id, cid);
         self.carry_out(now, id);
+    }
+
+    /// The ClientHello that is being handled, the one without a cookie that came before it, and the
+    /// answer to that: nothing was remembered of them, but without them there is no cookie.
+    fn first_exchange(&mut self, peer: SocketAddr) -> Traffic {
+        let hello = std::mem::take(&mut self.arriving);
+        let without_cookie = hello.saturating_sub(COOKIE_BYTES as u32);
+        let sent = datagrams_on_the_wire(peer, 1, HELLO_VERIFY_REQUEST_BYTES);
+        Traffic { received: hello.saturating_add(without_cookie), sent }
     }
 
     /// Whether another handshake may be open: if there are too many, the oldest whose client has not
@@ -225,7 +238,11 @@ impl Endpoint {
         bytes: &mut [u8],
     ) {
         match self.handshakes.open.get_mut(&id) {
-            Some(open) if open.peer == from => open.handshake.handle_datagram(now.mono.0, bytes),
+            Some(open) if open.peer == from => {
+                let received = std::mem::take(&mut self.arriving);
+                open.traffic += Traffic { received, sent: 0 };
+                open.handshake.handle_datagram(now.mono.0, bytes);
+            }
             Some(_) | None => self.counters.dropped_unknown_session += 1,
         }
         self.carry_out(now, id);
@@ -270,7 +287,11 @@ impl Endpoint {
         {
             let peer = open.peer;
             match output {
-                HandshakeOutput::Send(datagram) => self.send_datagram(peer, &datagram),
+                HandshakeOutput::Send(datagram) => {
+                    let sent = datagrams_on_the_wire(peer, 1, datagram.len());
+                    open.traffic += Traffic { received: 0, sent };
+                    self.send_datagram(peer, &datagram);
+                }
                 HandshakeOutput::NeedKey { hash, spki: _ } => {
                     self.out.need(Need::Key { handshake: id, hash: KeyHash(hash) });
                 }
@@ -301,7 +322,8 @@ impl Endpoint {
         self.counters.handshakes_completed += 1;
         let link = self.slots.next_link(open.slot);
         let session = established.session;
-        let connection = Connection::established(link, open.peer, session, newcomer, now.mono);
+        let mut connection = Connection::established(link, open.peer, session, newcomer, now.mono);
+        connection.traffic = open.traffic;
         self.slots.insert(open.slot, connection);
         self.set_timer(now, open.slot);
     }

@@ -22,7 +22,7 @@ mod slots;
 mod timers;
 
 use model::link::{Command, LinkEvent};
-use model::{LinkId, Mono, Now};
+use model::{LinkId, Mono, Now, Traffic};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use secure::dtls::Cookies;
@@ -31,8 +31,8 @@ pub use self::config::EndpointConfig;
 use self::connection::{Connection, Context, Upshot};
 pub use self::counters::Counters;
 use self::handshakes::Handshakes;
-use self::output::Outbox;
 pub use self::output::{Disposition, HandshakeId, Need, NeedAnswer, Output, Transmits, Where};
+use self::output::{Outbox, Sent};
 pub use self::restore::shard_of;
 use self::slots::Slots;
 use self::timers::Timers;
@@ -49,6 +49,8 @@ pub struct Endpoint {
     counters: Counters,
     scratch: Vec<u8>,
     admits: bool,
+    /// What the datagram that is being handled took on the wire, until it is known whose it is.
+    arriving: u32,
 }
 
 impl Endpoint {
@@ -65,6 +67,7 @@ impl Endpoint {
             counters: Counters::default(),
             scratch: Vec::with_capacity(SCRATCH_BYTES),
             admits: true,
+            arriving: 0,
             rng,
             config,
         }
@@ -98,7 +101,7 @@ impl Endpoint {
     pub fn tell_all(&mut self, now: Now) {
         for slot in 0..self.slots.len() {
             self.with_connection(now, slot, |connection, cx| {
-                connection.tell_heard(cx);
+                connection.tell_rest(cx);
                 Upshot::Done
             });
         }
@@ -138,7 +141,11 @@ impl Endpoint {
             counters: &mut self.counters,
             scratch: &mut self.scratch,
         };
-        match act(connection, &mut cx) {
+        let sent = Sent::before(cx.out);
+        let upshot = act(connection, &mut cx);
+        let sent = sent.since(&self.out, connection.peer);
+        connection.traffic += Traffic { received: 0, sent };
+        match upshot {
             Upshot::Done => {}
             Upshot::Greeted(greeting) => self.greet(now, slot, *greeting),
             Upshot::Ended { forget } => self.end(slot, forget),
@@ -149,6 +156,7 @@ impl Endpoint {
     fn set_timer(&mut self, now: Now, slot: u32) {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         connection.settle();
+        connection.tell_traffic_in_time(now.mono, &mut self.out);
         if let Some(at) = connection.deadline(now.mono) {
             // Never at once: a connection that cannot do what is due must not stop the others.
             self.timers.set_no_later(slot, at.max(Mono(now.mono.0 + TIMER_STEP_US)));
@@ -164,6 +172,7 @@ impl Endpoint {
         }
         let link = connection.link;
         if connection.device.is_some() {
+            connection.tell_traffic(&mut self.out);
             self.out.event(LinkEvent::Closed { link, forget });
         }
         if !connection.is_datagram() {

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use model::link::LinkEvent;
+use model::traffic::datagrams_on_the_wire;
 use model::{DeviceId, KeyHash, LinkId};
 use secure::dtls::{Job, JobDone};
 
@@ -178,6 +179,25 @@ impl Transmits {
             self.bytes.truncate(start);
         }
         result
+    }
+}
+
+/// How much was given out to be sent at some moment.
+pub(crate) struct Sent {
+    datagrams: usize,
+    bytes: usize,
+}
+
+impl Sent {
+    /// Up to here.
+    pub(crate) fn before(out: &Outbox) -> Self {
+        Self { datagrams: out.transmits.len(), bytes: out.transmits.bytes_len() }
+    }
+
+    /// What was given out since takes on the wire to `peer`.
+    pub(crate) fn since(&self, out: &Outbox, peer: SocketAddr) -> u32 {
+        let Self { datagrams, bytes } = Self::before(out);
+        datagrams_on_the_wire(peer, datagrams - self.datagrams, bytes - self.bytes)
     }
 }
 

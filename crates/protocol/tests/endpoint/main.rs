@@ -17,3 +17,4 @@ mod restart;
 mod schedule;
 mod streams;
 mod support;
+mod traffic;

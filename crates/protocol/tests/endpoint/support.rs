@@ -9,7 +9,7 @@ use model::link::{Command, ExchangeId, LinkEvent, Opened, Receipt, Verdict};
 use model::message::SubscriptionContent;
 use model::{
     AccountId, CloudMessage, DeviceId, DeviceMessage, Event, EventData, EventId, EventName, LinkId,
-    Mono, Now, Timestamp,
+    Mono, Now, Timestamp, Traffic,
 };
 use protocol::endpoint::{Disposition, Need, NeedAnswer, Output};
 use protocol::{Endpoint, EndpointConfig};
@@ -55,6 +55,10 @@ pub(crate) struct World {
     pub(crate) events: Vec<LinkEvent>,
     /// Of them those that only tell a record number: when, and which.
     pub(crate) heard: Vec<(Timestamp, u64)>,
+    /// What connections carried, as it is told.
+    pub(crate) carried: Vec<(DeviceId, Traffic)>,
+    /// What all datagrams took on the wire.
+    pub(crate) wire: Traffic,
     /// Frames for streams.
     pub(crate) streams: Vec<(LinkId, Vec<u8>)>,
     pub(crate) closed_streams: Vec<LinkId>,
@@ -81,6 +85,8 @@ impl World {
             now: Now { mono: Mono(1000 * SECOND), utc: Timestamp(1_700_000_000_000) },
             events: Vec::new(),
             heard: Vec::new(),
+            carried: Vec::new(),
+            wire: Traffic::default(),
             streams: Vec::new(),
             closed_streams: Vec::new(),
             needs: Vec::new(),
@@ -103,6 +109,7 @@ impl World {
     /// Hands a datagram in; gives what comes out for the same address.
     pub(crate) fn deliver(&mut self, from: SocketAddr, datagram: &[u8]) -> Vec<Vec<u8>> {
         let mut bytes = datagram.to_vec();
+        self.wire += Traffic { received: on_the_wire(datagram), sent: 0 };
         let disposition = self.endpoint.handle_datagram(self.now, from, &mut bytes);
         assert_eq!(disposition, Disposition::Taken);
         let out = self.drain();
@@ -120,6 +127,9 @@ impl World {
                 self.take(output);
             }
             let transmits = self.endpoint.transmits();
+            for (_, datagram) in transmits.iter() {
+                self.wire += Traffic { received: 0, sent: on_the_wire(datagram) };
+            }
             datagrams.extend(transmits.iter().map(|(to, bytes)| (to, bytes.to_vec())));
             transmits.clear();
             if quiet {
@@ -132,6 +142,9 @@ impl World {
         let answer = match output {
             Output::Event(LinkEvent::Heard { at, record, .. }) => {
                 return self.heard.push((at, record));
+            }
+            Output::Event(LinkEvent::Traffic { device, traffic, .. }) => {
+                return self.carried.push((device, traffic));
             }
             Output::Event(event) => return self.events.push(event),
             Output::Stream { link, bytes } => return self.streams.push((link, bytes)),
@@ -195,6 +208,11 @@ impl World {
         assert_eq!(events.len(), 1, "{events:?}");
         events.remove(0)
     }
+}
+
+/// With the headers of IPv4 and UDP.
+fn on_the_wire(datagram: &[u8]) -> u32 {
+    datagram.len() as u32 + 28
 }
 
 /// A device over UDP.

@@ -14,7 +14,9 @@ use super::codec::{
 use super::hello::{ClientHello, RawHello};
 
 /// Long enough not to be guessed, short enough not to amplify.
-const COOKIE_BYTES: usize = 20;
+pub const COOKIE_BYTES: usize = 20;
+/// A HelloVerifyRequest with its record: headers of 13 and 12 bytes, version, length and cookie.
+pub const HELLO_VERIFY_REQUEST_BYTES: usize = 13 + 12 + 2 + 1 + COOKIE_BYTES;
 /// A cookie is good for at least one slot and at most two. A device repeats its second hello for
 /// 21 s and gives up after 45 s (`dtls-session.md` §8).
 const SLOT_US: u64 = 60_000_000;

@@ -24,7 +24,7 @@ mod session;
 mod snapshot;
 
 pub use codec::{ConnectionId, ContentType};
-pub use cookie::{Cookies, HelloOutcome};
+pub use cookie::{COOKIE_BYTES, Cookies, HELLO_VERIFY_REQUEST_BYTES, HelloOutcome};
 pub use flight::FinalFlight;
 pub use handshake::{Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput};
 pub use hello::{ClientHello, HelloError};

@@ -10,7 +10,7 @@ mod thread;
 
 pub(crate) use folder::Folder;
 pub(crate) use tally::{
-    Changes, DescriptionId, LedgerKey, SessionBody, SessionChange, Tally, pack,
+    CarriedKey, Changes, DescriptionId, LedgerKey, SessionBody, SessionChange, Tally, pack,
 };
 pub(crate) use thread::FoldThread;
 

@@ -4,16 +4,16 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 
 use model::event::Origin;
-use model::journal::{Charge, OperationKind};
+use model::journal::{Carried, Charge, OperationKind};
 use model::limits::RECORD_NUMBERS_RESERVED;
 use model::link::{Source, Transport};
 use model::message::Subscribe;
-use model::{AccountId, DescribePart, DeviceId, Hello, ProductId, Timestamp};
+use model::{AccountId, Bearer, DescribePart, DeviceId, Hello, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::journal::stored::{Stored, StoredEvent, StoredSession};
-use crate::{Hour, Sum};
+use crate::{CarriedSum, Hour, Sum};
 
 /// The changes of the entries from place `from` up to, not including, `next`.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub(crate) struct Tally {
     pub(crate) devices: HashMap<DeviceId, Changes>,
     /// Charges by account, hour, device, product and kind.
     pub(crate) ledger: HashMap<LedgerKey, Sum>,
+    /// Bytes over the carrier by account, hour, device, product and bearer.
+    pub(crate) carried: HashMap<CarriedKey, CarriedSum>,
     /// Application descriptions by their id.
     pub(crate) descriptions: HashMap<DescriptionId, Vec<u8>>,
     /// Vitals in the order they came, packed.
@@ -45,6 +47,16 @@ pub(crate) struct LedgerKey {
     pub(crate) kind: OperationKind,
 }
 
+/// What bytes over the carrier are summed up by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct CarriedKey {
+    pub(crate) account: AccountId,
+    pub(crate) hour: Hour,
+    pub(crate) device: DeviceId,
+    pub(crate) product: Option<ProductId>,
+    pub(crate) bearer: Bearer,
+}
+
 /// What changes about one device. What is absent stays as it is.
 #[derive(Debug, Default)]
 pub(crate) struct Changes {
@@ -58,6 +70,7 @@ pub(crate) struct Changes {
     pub(crate) handshake_at: Option<Timestamp>,
     pub(crate) peer: Option<SocketAddr>,
     pub(crate) platform: Option<u16>,
+    pub(crate) has_modem: Option<bool>,
     pub(crate) application: Option<DescriptionId>,
     pub(crate) system: Option<(Box<[u8]>, Timestamp)>,
     /// Subscriptions behind the session's, or behind the stored ones if the session stays.
@@ -95,7 +108,7 @@ impl Tally {
 
     /// How many rows it will touch, about.
     pub(crate) fn rows(&self) -> usize {
-        self.devices.len() + self.ledger.len() + self.vitals.len()
+        self.devices.len() + self.ledger.len() + self.carried.len() + self.vitals.len()
     }
 
     /// Adds the entry at `place`, which is the next one.
@@ -132,7 +145,22 @@ impl Tally {
                 self.device(device).subscriptions.push(subscribe);
                 self.seen(device, source);
             }
+            Stored::Traffic(carried) => self.carried(&carried),
         }
+    }
+
+    fn carried(&mut self, carried: &Carried) {
+        let key = CarriedKey {
+            account: carried.account,
+            hour: Hour::of(carried.at),
+            device: carried.device,
+            product: carried.product,
+            bearer: carried.bearer,
+        };
+        self.carried.entry(key).or_default().add(CarriedSum {
+            received: u64::from(carried.traffic.received),
+            sent: u64::from(carried.traffic.sent),
+        });
     }
 
     fn device(&mut self, device: DeviceId) -> &mut Changes {
@@ -179,7 +207,9 @@ impl Tally {
                 self.device(device).application = Some(id);
             }
             DescribePart::System(system) => {
-                self.device(device).system = Some((pack(system).into(), at));
+                let changes = self.device(device);
+                changes.system = Some((pack(system).into(), at));
+                changes.has_modem = Some(system.imei.is_some());
             }
             DescribePart::Metrics(metrics) => self.vitals.push((device, at, pack(metrics))),
         }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use model::event::Origin;
-use model::journal::{Charge, Entry, OperationKind};
+use model::journal::{Carried, Charge, Entry, OperationKind};
 use model::link::{Source, Transport};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{
-    AccountId, ApplicationDescription, DescribePart, DeviceId, Event, EventId, EventName,
-    EventPrefix, Hello, Metric, Platform, ProductId, Timestamp,
+    AccountId, ApplicationDescription, Bearer, DescribePart, DeviceId, Event, EventId, EventName,
+    EventPrefix, Hello, Metric, Platform, ProductId, Timestamp, Traffic,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -19,7 +19,10 @@ use crate::journal::disk::{Disk, Memory};
 use crate::journal::log::Log;
 use crate::journal::scan::scan;
 use crate::sqlite::Tables;
-use crate::{AccountHour, DeviceHour, Devices, Hour, Ledger, NewDevice, Recovery, Sum, Vitals};
+use crate::{
+    AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Devices, Hour, Ledger, NewDevice, Recovery,
+    Sum, Vitals,
+};
 
 const NOW: Timestamp = Timestamp(1_769_862_896_789);
 const DEVICES: u8 = 4;
@@ -40,7 +43,7 @@ fn entry(random: &mut StdRng, at: Timestamp) -> Entry {
         bytes: random.random_range(0..100),
         at,
     };
-    match random.random_range(0..12) {
+    match random.random_range(0..13) {
         0 => Entry::Forget { device },
         1 => Entry::Reserve { device, record_limit: random.random_range(0..9000) },
         2 => Entry::Presence {
@@ -63,6 +66,17 @@ fn entry(random: &mut StdRng, at: Timestamp) -> Entry {
             Entry::Describe { device, part, source: None, at }
         }
         9 => Entry::Attempt { charge },
+        10 => Entry::Traffic(Carried {
+            account: charge.account,
+            device,
+            product: charge.product,
+            bearer: [Bearer::Cellular, Bearer::Tracker, Bearer::Wifi][random.random_range(0..3)],
+            traffic: Traffic {
+                received: random.random_range(0..9000),
+                sent: random.random_range(0..9000),
+            },
+            at,
+        }),
         _ => publish(device, source, charge, at),
     }
 }
@@ -138,6 +152,8 @@ struct Outcome {
     accounts: Vec<AccountHour>,
     devices: Vec<DeviceHour>,
     vitals: Vec<Vitals>,
+    carried: Vec<(Bearer, CarriedSum)>,
+    device_traffic: Vec<DeviceTraffic>,
 }
 
 async fn outcome(tables: &Tables) -> Outcome {
@@ -148,6 +164,8 @@ async fn outcome(tables: &Tables) -> Outcome {
         accounts: tables.account_hours(account, all.0, all.1).await.expect("readable"),
         devices: tables.device_hours(account, all.0, all.1).await.expect("readable"),
         vitals: tables.vitals(device(1), 1000).await.expect("readable"),
+        carried: tables.carried(account, all.0, all.1).await.expect("readable"),
+        device_traffic: tables.device_traffic(account, all.0, all.1).await.expect("readable"),
     }
 }
 
@@ -204,9 +222,15 @@ async fn the_sums_by_account_and_by_device_agree() {
     let log = Arc::new(scan(disk, 1).expect("empty"));
     let mut journal = Journal::new(Arc::clone(&log), Arc::default());
     let mut expected = Sum::default();
+    let mut carried = 0;
     for step in 0..200_i64 {
         let at = Timestamp(NOW.0 + step * 60_000);
         let entry = entry(&mut random, at);
+        if let Entry::Traffic(of) = &entry
+            && of.account == AccountId(1)
+        {
+            carried += of.traffic.total();
+        }
         if let Entry::Attempt { charge } | Entry::Publish { charge: Some(charge), .. } = &entry
             && charge.account == AccountId(1)
         {
@@ -225,6 +249,10 @@ async fn the_sums_by_account_and_by_device_agree() {
     let total = tables.total(AccountId(1), Hour(0), Hour(i64::MAX)).await.expect("readable");
     assert!(expected.operations > 0);
     assert_eq!((by_account, by_device, total), (expected, expected, expected));
+    let by_bearer: u64 = outcome.carried.iter().map(|(_, sum)| sum.total()).sum();
+    let by_device: u64 = outcome.device_traffic.iter().map(|line| line.sum.total()).sum();
+    assert!(carried > 0);
+    assert_eq!((by_bearer, by_device), (carried, carried));
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 
 use model::event::Origin;
-use model::journal::{Charge, Entry};
+use model::journal::{Carried, Charge, Entry};
 use model::link::{Source, Transport};
 use model::message::Subscribe;
 use model::{
@@ -47,6 +47,8 @@ pub(crate) enum Stored<'a> {
     Session(#[serde(borrow)] StoredSession<'a>),
     /// See [`Entry::Subscribe`].
     Subscribe { device: DeviceId, subscribe: Subscribe, source: Source },
+    /// See [`Entry::Traffic`].
+    Traffic(Carried),
 }
 
 /// The fields of [`Entry::Session`].
@@ -126,6 +128,7 @@ pub(crate) fn source_of(entry: &Stored<'_>) -> Option<(DeviceId, Source)> {
         Stored::Attempt { .. }
         | Stored::Forget { .. }
         | Stored::Presence { .. }
-        | Stored::Reserve { .. } => None,
+        | Stored::Reserve { .. }
+        | Stored::Traffic(_) => None,
     }
 }

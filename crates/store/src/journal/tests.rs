@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use model::event::Origin;
-use model::journal::{Charge, Entry, OperationKind};
+use model::journal::{Carried, Charge, Entry, OperationKind};
 use model::link::{Source, Transport};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{
-    AccountId, ApplicationDescription, DescribePart, DeviceId, Event, EventData, EventId,
+    AccountId, ApplicationDescription, Bearer, DescribePart, DeviceId, Event, EventData, EventId,
     EventName, EventPrefix, Hello, Metric, Platform, ProductId, SystemDescription, Timestamp,
-    VariableType,
+    Traffic, VariableType,
 };
 
 use super::disk::{Disk, Memory, SegmentFile, held};
@@ -118,6 +118,14 @@ fn every_kind() -> Vec<Entry> {
             },
             source: source(2),
         },
+        Entry::Traffic(Carried {
+            account: AccountId(1),
+            device: device(1),
+            product: Some(ProductId(12_345)),
+            bearer: Bearer::Tracker,
+            traffic: Traffic { received: 300, sent: 70_000 },
+            at: NOW,
+        }),
     ]
 }
 
@@ -204,6 +212,7 @@ fn the_encoding_is_the_one_of_version_2() {
         2_843_999_360,
         329_266_762,
         1_838_946_895,
+        2_024_520_421,
     ];
     assert_eq!(sums, golden);
 }
@@ -489,6 +498,6 @@ fn only_what_a_device_said_has_a_source() {
             source_of(&decode(&bytes).expect("readable").0).is_some()
         })
         .collect();
-    let expected = [false, true, true, true, true, false, false, true, false, true, true];
+    let expected = [false, true, true, true, true, false, false, true, false, true, true, false];
     assert_eq!(with_source, expected);
 }

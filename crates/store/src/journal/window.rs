@@ -141,6 +141,7 @@ fn starts_empty(entry: &Stored<'_>) -> Option<DeviceId> {
         | Stored::Copy { .. }
         | Stored::Describe { .. }
         | Stored::Presence { .. }
+        | Stored::Traffic(_)
         | Stored::Publish { .. }
         | Stored::Reserve { .. }
         | Stored::Subscribe { .. } => None,

@@ -1,11 +1,11 @@
 //! Agreements and notices in SQLite.
 
 use async_trait::async_trait;
-use model::{AccountId, Timestamp};
+use model::{AccountId, Bearer, Timestamp};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
-use super::value::{Columns, number};
+use super::value::{Columns, number, number_of_bearer};
 use super::{Tables, failed, found};
 use crate::{
     Agreements, ClosedPeriod, Decided, Hour, NewNotice, OpenUsage, StoreError, StoredAgreement,
@@ -43,14 +43,27 @@ impl Agreements for Tables {
     }
 
     async fn open_usages(&self) -> Result<Vec<OpenUsage>, StoreError> {
-        let sql = "SELECT g.account, COALESCE(SUM(l.operations), 0) FROM agreements AS g \
-                   LEFT JOIN ledger_accounts AS l ON l.account = g.account \
-                   AND l.hour >= g.opened AND l.hour < g.closes \
-                   GROUP BY g.account ORDER BY g.account";
-        let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(failed)?;
+        let sql = "SELECT g.account, \
+                   (SELECT COALESCE(SUM(operations), 0) FROM ledger_accounts AS l \
+                    WHERE l.account = g.account AND l.hour >= g.opened AND l.hour < g.closes), \
+                   (SELECT COALESCE(SUM(received + sent), 0) FROM carried_accounts AS c \
+                    WHERE c.account = g.account AND c.hour >= g.opened AND c.hour < g.closes \
+                    AND c.bearer = $1), \
+                   (SELECT COALESCE(SUM(received + sent), 0) FROM carried_accounts AS t \
+                    WHERE t.account = g.account AND t.hour >= g.opened AND t.hour < g.closes \
+                    AND t.bearer = $2) \
+                   FROM agreements AS g ORDER BY g.account";
+        let query = sqlx::query(sql).bind(number_of_bearer(Bearer::Cellular));
+        let query = query.bind(number_of_bearer(Bearer::Tracker));
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
         let usage = |row: &SqliteRow| {
             let row = Columns(row);
-            Ok(OpenUsage { account: row.account(0)?, operations: row.count(1)? })
+            Ok(OpenUsage {
+                account: row.account(0)?,
+                operations: row.count(1)?,
+                cellular_bytes: row.count(2)?,
+                tracker_bytes: row.count(3)?,
+            })
         };
         rows.iter().map(usage).collect()
     }

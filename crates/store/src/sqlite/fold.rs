@@ -1,16 +1,15 @@
 //! Writes a tally into the tables, together with the place it reaches.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use model::message::Subscribe;
-use model::{AccountId, DeviceId, ProductId, Timestamp};
+use model::{DeviceId, Timestamp};
 use sqlx::SqliteConnection;
 
-use super::value::{Columns, number, number_of_kind};
-use super::{Tables, agreements, devices, failed, rows};
-use crate::fold::{Changes, LedgerKey, SessionBody, SessionChange, Tally, pack};
-use crate::{Hour, StoreError, Sum};
+use super::value::{Columns, number};
+use super::{Tables, devices, failed, fold_ledger, rows};
+use crate::StoreError;
+use crate::fold::{Changes, SessionBody, SessionChange, Tally, pack};
 
 /// Vitals kept of each device.
 const VITALS_KEPT: i64 = 100;
@@ -34,7 +33,7 @@ impl Tables {
         }
         write_devices(&mut tx, tally).await?;
         write_vitals(&mut tx, tally).await?;
-        write_ledger(&mut tx, tally).await?;
+        fold_ledger::write(&mut tx, tally).await?;
         tx.commit().await.map_err(failed)?;
         Ok(tally.next)
     }
@@ -88,7 +87,7 @@ async fn write_descriptions(to: &mut SqliteConnection, tally: &Tally) -> Result<
 
 async fn write_pulse(to: &mut SqliteConnection, changed: &[Device<'_>]) -> Result<(), StoreError> {
     let head = "INSERT INTO pulse (device, record_limit, record_seen, online, last_heard, \
-                handshake_at, peer, platform, application)";
+                handshake_at, peer, platform, has_modem, application)";
     let raise = "ON CONFLICT (device) DO UPDATE SET \
         record_limit = CASE WHEN excluded.record_limit > pulse.record_limit \
             THEN excluded.record_limit ELSE pulse.record_limit END, \
@@ -99,6 +98,7 @@ async fn write_pulse(to: &mut SqliteConnection, changed: &[Device<'_>]) -> Resul
         handshake_at = COALESCE(excluded.handshake_at, pulse.handshake_at), \
         peer = COALESCE(excluded.peer, pulse.peer), \
         platform = COALESCE(excluded.platform, pulse.platform), \
+        has_modem = COALESCE(excluded.has_modem, pulse.has_modem), \
         application = COALESCE(excluded.application, pulse.application)";
     let reset = "ON CONFLICT (device) DO UPDATE SET \
         record_limit = excluded.record_limit, \
@@ -108,6 +108,7 @@ async fn write_pulse(to: &mut SqliteConnection, changed: &[Device<'_>]) -> Resul
         handshake_at = COALESCE(excluded.handshake_at, pulse.handshake_at), \
         peer = COALESCE(excluded.peer, pulse.peer), \
         platform = COALESCE(excluded.platform, pulse.platform), \
+        has_modem = COALESCE(excluded.has_modem, pulse.has_modem), \
         application = COALESCE(excluded.application, pulse.application)";
     for (tail, records_reset) in [(raise, false), (reset, true)] {
         let chosen: Vec<Device<'_>> = changed
@@ -124,6 +125,7 @@ async fn write_pulse(to: &mut SqliteConnection, changed: &[Device<'_>]) -> Resul
             row.push_bind(changes.handshake_at.map(|at| at.0));
             row.push_bind(changes.peer.map(|peer: SocketAddr| peer.to_string()));
             row.push_bind(changes.platform.map(i64::from));
+            row.push_bind(changes.has_modem.map(i64::from));
             row.push_bind(changes.application.as_ref().map(|id| &id[..]));
         })
         .await?;
@@ -214,81 +216,4 @@ async fn write_vitals(to: &mut SqliteConnection, tally: &Tally) -> Result<(), St
         query.execute(&mut *to).await.map_err(failed)?;
     }
     Ok(())
-}
-
-async fn write_ledger(to: &mut SqliteConnection, tally: &Tally) -> Result<(), StoreError> {
-    let sums = keep_closed(to, tally).await?;
-    let devices: Vec<(&LedgerKey, &Sum)> = sums.iter().collect();
-    let head = "INSERT INTO ledger_devices \
-                (account, hour, device, product, kind, messages, operations, bytes)";
-    let tail = "ON CONFLICT (account, hour, device, product, kind) DO UPDATE SET \
-                messages = ledger_devices.messages + excluded.messages, \
-                operations = ledger_devices.operations + excluded.operations, \
-                bytes = ledger_devices.bytes + excluded.bytes";
-    rows::insert(to, head, tail, &devices, |row, (key, sum)| {
-        row.push_bind(number(key.account.0));
-        row.push_bind(key.hour.0);
-        row.push_bind(&key.device.0[..]);
-        row.push_bind(product_number(key.product));
-        row.push_bind(number_of_kind(key.kind));
-        row.push_bind(number(sum.messages));
-        row.push_bind(number(sum.operations));
-        row.push_bind(number(sum.bytes));
-    })
-    .await?;
-    write_account_ledger(to, &devices).await
-}
-
-/// The sums, sorted, with what a clock put into closed billing periods moved to the first hour of
-/// the open one.
-async fn keep_closed(
-    from: &mut SqliteConnection,
-    tally: &Tally,
-) -> Result<BTreeMap<LedgerKey, Sum>, StoreError> {
-    let accounts: BTreeSet<AccountId> = tally.ledger.keys().map(|key| key.account).collect();
-    let mut opened = BTreeMap::new();
-    for account in accounts {
-        opened.insert(account, agreements::opened(from, account).await?);
-    }
-    let mut sums = BTreeMap::<LedgerKey, Sum>::new();
-    for (key, sum) in &tally.ledger {
-        let first = opened.get(&key.account).copied().flatten().unwrap_or(key.hour);
-        let key = LedgerKey { hour: key.hour.max(first), ..*key };
-        sums.entry(key).or_default().add(*sum);
-    }
-    Ok(sums)
-}
-
-async fn write_account_ledger(
-    to: &mut SqliteConnection,
-    devices: &[(&LedgerKey, &Sum)],
-) -> Result<(), StoreError> {
-    let mut accounts = BTreeMap::<AccountKey, Sum>::new();
-    for (key, sum) in devices {
-        let kind = number_of_kind(key.kind);
-        accounts.entry((key.account, key.hour, key.product, kind)).or_default().add(**sum);
-    }
-    let accounts: Vec<(AccountKey, Sum)> = accounts.into_iter().collect();
-    let head = "INSERT INTO ledger_accounts \
-                (account, hour, product, kind, messages, operations, bytes)";
-    let tail = "ON CONFLICT (account, hour, product, kind) DO UPDATE SET \
-                messages = ledger_accounts.messages + excluded.messages, \
-                operations = ledger_accounts.operations + excluded.operations, \
-                bytes = ledger_accounts.bytes + excluded.bytes";
-    rows::insert(to, head, tail, &accounts, |row, ((account, hour, product, kind), sum)| {
-        row.push_bind(number(account.0));
-        row.push_bind(hour.0);
-        row.push_bind(product_number(*product));
-        row.push_bind(*kind);
-        row.push_bind(number(sum.messages));
-        row.push_bind(number(sum.operations));
-        row.push_bind(number(sum.bytes));
-    })
-    .await
-}
-
-type AccountKey = (AccountId, Hour, Option<ProductId>, i64);
-
-fn product_number(product: Option<ProductId>) -> i64 {
-    product.map_or(0, |product| i64::from(product.0))
 }

@@ -1,12 +1,12 @@
 //! The ledger in SQLite.
 
 use async_trait::async_trait;
-use model::{AccountId, DeviceId};
+use model::{AccountId, Bearer, DeviceId};
 use sqlx::sqlite::SqliteRow;
 
 use super::value::{Columns, number};
 use super::{Tables, failed};
-use crate::{AccountHour, DeviceHour, Hour, Ledger, StoreError, Sum};
+use crate::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, StoreError, Sum};
 
 #[async_trait]
 impl Ledger for Tables {
@@ -55,6 +55,34 @@ impl Ledger for Tables {
         rows.iter().map(device_hour).collect()
     }
 
+    async fn carried(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<(Bearer, CarriedSum)>, StoreError> {
+        let sql = "SELECT bearer, SUM(received), SUM(sent) FROM carried_accounts \
+                   WHERE account = $1 AND hour >= $2 AND hour < $3 GROUP BY bearer ORDER BY bearer";
+        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let sums = rows.iter().map(|row| Ok((Columns(row).bearer(0)?, carried(&Columns(row), 1)?)));
+        sums.collect()
+    }
+
+    async fn device_traffic(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<DeviceTraffic>, StoreError> {
+        let sql = "SELECT device, hour, product, bearer, received, sent \
+                   FROM carried_devices WHERE account = $1 AND hour >= $2 AND hour < $3 \
+                   ORDER BY hour, device, product, bearer";
+        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(device_traffic).collect()
+    }
+
     async fn hours_of_device(
         &self,
         account: AccountId,
@@ -92,6 +120,21 @@ fn device_hour(row: &SqliteRow) -> Result<DeviceHour, StoreError> {
         kind: row.kind(3)?,
         sum: sum(&row, 4)?,
     })
+}
+
+fn device_traffic(row: &SqliteRow) -> Result<DeviceTraffic, StoreError> {
+    let row = Columns(row);
+    Ok(DeviceTraffic {
+        device: row.device(0)?,
+        hour: Hour(row.number(1)?),
+        product: row.product(2)?,
+        bearer: row.bearer(3)?,
+        sum: carried(&row, 4)?,
+    })
+}
+
+fn carried(row: &Columns<'_>, at: usize) -> Result<CarriedSum, StoreError> {
+    Ok(CarriedSum { received: row.count(at)?, sent: row.count(at + 1)? })
 }
 
 fn sum(row: &Columns<'_>, at: usize) -> Result<Sum, StoreError> {

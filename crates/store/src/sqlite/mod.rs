@@ -6,6 +6,7 @@ mod claims;
 mod clients;
 mod devices;
 mod fold;
+mod fold_ledger;
 mod ledger;
 mod line;
 mod products;

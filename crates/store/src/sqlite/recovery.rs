@@ -37,7 +37,8 @@ macro_rules! pulse_line {
             "SELECT device AS id, hex(device) || ',' || record_limit || ',' || record_seen || ',' \
              || ifnull(online, '') || ',' || ifnull(last_heard, '') || ',' || \
              ifnull(handshake_at, '') || ',' || ifnull(hex(peer), '') || ',' || \
-             ifnull(platform, '') || ',' || ifnull(hex(application), '') AS line FROM pulse ",
+             ifnull(platform, '') || ',' || ifnull(has_modem, '') || ',' || \
+             ifnull(hex(application), '') AS line FROM pulse ",
             $rest
         )
     };
@@ -71,6 +72,7 @@ struct Pulse {
     handshake_at: Option<Timestamp>,
     peer: Option<SocketAddr>,
     platform: Option<Platform>,
+    has_modem: bool,
     application: Option<DescriptionId>,
 }
 
@@ -149,6 +151,7 @@ fn add_pulse(device: &mut Registered, pulse: &Pulse) {
     device.last_heard = pulse.last_heard;
     device.last_handshake_at = pulse.handshake_at;
     device.row.platform = pulse.platform.or(device.row.platform);
+    device.row.has_modem = pulse.has_modem;
 }
 
 /// Adds what the pulse knows; `None` if there is no address to send to.
@@ -170,7 +173,8 @@ fn registered(mut line: Line<'_>) -> Result<Registered, StoreError> {
     let platform = line.number()?.map(Platform);
     let key = line.array()?.map(KeyHash);
     let payer = line.number()?.map(AccountId);
-    let row = DeviceRow { account: payer.or(owner), product, name, description: None, platform };
+    let account = payer.or(owner);
+    let row = DeviceRow { account, product, name, platform, ..DeviceRow::default() };
     Ok(Registered { device, key, owner, row, last_heard: None, last_handshake_at: None })
 }
 
@@ -184,6 +188,7 @@ fn pulse(mut line: Line<'_>) -> Result<(DeviceId, Pulse), StoreError> {
         handshake_at: line.number()?.map(Timestamp),
         peer: line.text()?.and_then(|peer| peer.parse().ok()),
         platform: line.number()?.map(Platform),
+        has_modem: line.number()?.unwrap_or(0) != 0,
         application: line.array()?,
     };
     Ok((device, pulse))

@@ -1,7 +1,7 @@
 //! How ids and other values of ours lie in columns.
 
 use model::journal::OperationKind;
-use model::{AccountId, DeviceId, KeyHash, ProductId, Timestamp};
+use model::{AccountId, Bearer, DeviceId, KeyHash, ProductId, Timestamp};
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
 
@@ -80,9 +80,31 @@ impl Columns<'_> {
         Ok(Some(KeyHash(hash)))
     }
 
+    pub(super) fn bearer(&self, at: usize) -> Result<Bearer, StoreError> {
+        bearer_of_number(self.number(at)?).ok_or(StoreError::Damaged("bearer"))
+    }
+
     pub(super) fn kind(&self, at: usize) -> Result<OperationKind, StoreError> {
         kind_of_number(self.number(at)?).ok_or(StoreError::Damaged("kind"))
     }
+}
+
+/// The number of a bearer in the ledger.
+pub(super) fn number_of_bearer(bearer: Bearer) -> i64 {
+    match bearer {
+        Bearer::Cellular => 1,
+        Bearer::Tracker => 2,
+        Bearer::Wifi => 3,
+    }
+}
+
+fn bearer_of_number(number: i64) -> Option<Bearer> {
+    Some(match number {
+        1 => Bearer::Cellular,
+        2 => Bearer::Tracker,
+        3 => Bearer::Wifi,
+        _ => return None,
+    })
 }
 
 /// The number of a kind in the ledger.

@@ -38,7 +38,7 @@ pub(crate) async fn objects(state: &State, devices: &[Device]) -> Value {
     let mut shown: Vec<_> =
         devices.iter().map(|device| (handshake_at(device, live.get(&device.id)), device)).collect();
     shown.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
-    let objects = shown.iter().map(|(_, device)| object(device, live.get(&device.id), None));
+    let objects = shown.iter().map(|(_, device)| object(state, device, live.get(&device.id), None));
     objects.collect()
 }
 
@@ -55,7 +55,7 @@ pub(crate) async fn show(
 pub(crate) async fn full_object(state: &State, device: &Device) -> Result<Value, ApiError> {
     let live = state_of(state, device.id).await;
     let described = described(state, device.id, live.as_ref()).await?;
-    let mut shown = object(device, live.as_ref(), described.as_deref());
+    let mut shown = object(state, device, live.as_ref(), described.as_deref());
     if let (Value::Object(fields), Some((system, _))) =
         (&mut shown, state.store.devices().system(device.id).await?)
     {
@@ -252,6 +252,7 @@ fn handshake_at(device: &Device, live: Option<&DeviceState>) -> Option<model::Ti
 
 /// The device object of the API; functions and variables are null in lists and when never described.
 fn object(
+    state: &State,
     device: &Device,
     live: Option<&DeviceState>,
     description: Option<&ApplicationDescription>,
@@ -273,7 +274,7 @@ fn object(
         "online": online,
         "connected": online,
         "platform_id": platform.unwrap_or(0),
-        "cellular": platform.is_some_and(|number| model::Platform(number).is_cellular()),
+        "cellular": state.handle.is_cellular(device.id, platform.map(model::Platform)),
         "notes": device.notes,
         "functions": description.map(|description| &description.functions),
         "variables": description.map(variables),

@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State as Shared;
+use model::Platform;
 use serde_json::{Value, json};
 use store::Account;
 
@@ -16,7 +17,10 @@ pub(crate) async fn show(
     let account = account(&state, &caller.actor).await?;
     let devices = state.store.devices().list(account.id).await?;
     let mfa = state.store.second_factors().secret(account.id).await?.is_some();
-    let cellular = devices.iter().filter(|device| is_cellular(device.platform)).count();
+    let cellular = devices
+        .iter()
+        .filter(|device| state.handle.is_cellular(device.id, device.platform.map(Platform)))
+        .count();
     let info: Value = account
         .info
         .as_deref()
@@ -50,8 +54,4 @@ pub(crate) async fn identify(
 pub(crate) async fn account(state: &State, actor: &Actor) -> Result<Account, ApiError> {
     let found = state.store.accounts().by_id(actor.account).await?;
     found.ok_or_else(ApiError::invalid_token)
-}
-
-fn is_cellular(platform: Option<u16>) -> bool {
-    platform.is_some_and(|number| model::Platform(number).is_cellular())
 }

@@ -322,8 +322,9 @@ impl Connection {
         let returns = self.unannounced && news != News::Copy;
         cx.counters.resumes += u64::from(returns || arrival.moved);
         let (link, peer, record) = (self.link, self.peer, self.record_seen());
-        if self.is_datagram() && self.tell_at.is_none() {
-            self.tell_at = Some(cx.now.mono.after(PRESENCE_WRITTEN));
+        if self.is_datagram() {
+            self.untold = true;
+            self.tell_at.get_or_insert_with(|| cx.now.mono.after(PRESENCE_WRITTEN));
         }
         if arrival.moved && news != News::Hello {
             cx.out.event(LinkEvent::Moved { link, peer, record });

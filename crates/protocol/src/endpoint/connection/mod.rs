@@ -23,9 +23,9 @@ mod traits;
 
 use std::net::SocketAddr;
 
-use model::limits::{RECORD_NUMBERS_LOW, TCP_PROBE, TCP_SILENCE};
+use model::limits::{RECORD_NUMBERS_LOW, TCP_PROBE, TCP_SILENCE, TRAFFIC_TOLD, TRAFFIC_TOLD_BYTES};
 use model::link::{LinkEvent, Transport};
-use model::{DeviceId, Hello, LinkId, Mono, Now, Timestamp};
+use model::{DeviceId, Hello, LinkId, Mono, Now, Timestamp, Traffic};
 use secure::dtls::{ConnectionId, ContentType, Session};
 use secure::tcp::{FrameKeys, FrameOpener, FrameSealer};
 
@@ -58,7 +58,11 @@ pub(crate) struct Connection {
     online: bool,
     /// Whether the shard waits to hear that the device is alive.
     unannounced: bool,
-    /// When the shard is told of records that it knows nothing of.
+    /// Whether records came that the shard knows nothing of.
+    untold: bool,
+    /// Bytes over the carrier that the shard knows nothing of (UDP).
+    pub(crate) traffic: Traffic,
+    /// When it is told of both.
     tell_at: Option<Mono>,
     busy: Option<Box<Busy>>,
 }
@@ -183,6 +187,8 @@ impl Connection {
             phase: Phase::Silent,
             online: false,
             unannounced: false,
+            untold: false,
+            traffic: Traffic::default(),
             tell_at: None,
             busy: None,
         }
@@ -222,14 +228,34 @@ impl Connection {
         self.session().map_or(0, Session::record_seen)
     }
 
-    /// Tells the shard of records that nothing else told of, if there are any.
-    pub(crate) fn tell_heard(&mut self, cx: &mut Context<'_>) {
-        if self.tell_at.take().is_none() {
+    /// Tells the shard of records and bytes that nothing else told of, if there are any.
+    pub(crate) fn tell_rest(&mut self, cx: &mut Context<'_>) {
+        self.tell_at = None;
+        if std::mem::take(&mut self.untold) {
+            let ago = cx.now.mono.since(self.heard_at).as_millis();
+            let at = Timestamp(cx.now.utc.0.saturating_sub(i64::try_from(ago).unwrap_or(0)));
+            cx.out.event(LinkEvent::Heard { link: self.link, at, record: self.record_seen() });
+        }
+        self.tell_traffic(cx.out);
+    }
+
+    /// Sees to it that bytes that the shard knows nothing of are told, at once if there are many.
+    pub(crate) fn tell_traffic_in_time(&mut self, now: Mono, out: &mut Outbox) {
+        if self.traffic.is_empty() || self.device.is_none() {
             return;
         }
-        let ago = cx.now.mono.since(self.heard_at).as_millis();
-        let at = Timestamp(cx.now.utc.0.saturating_sub(i64::try_from(ago).unwrap_or(0)));
-        cx.out.event(LinkEvent::Heard { link: self.link, at, record: self.record_seen() });
+        self.tell_at.get_or_insert_with(|| now.after(TRAFFIC_TOLD));
+        if self.traffic.total() >= TRAFFIC_TOLD_BYTES {
+            self.tell_traffic(out);
+        }
+    }
+
+    /// Tells the shard of them now.
+    pub(crate) fn tell_traffic(&mut self, out: &mut Outbox) {
+        let traffic = std::mem::take(&mut self.traffic);
+        if let Some(device) = self.device.filter(|_| !traffic.is_empty()) {
+            out.event(LinkEvent::Traffic { link: self.link, device, traffic });
+        }
     }
 
     pub(crate) fn newcomer_mut(&mut self) -> Option<&mut Newcomer> {

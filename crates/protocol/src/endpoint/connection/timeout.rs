@@ -24,7 +24,7 @@ impl Connection {
             self.send_waiting(cx);
         }
         if self.tell_at.is_some_and(|at| at <= now) {
-            self.tell_heard(cx);
+            self.tell_rest(cx);
         }
         self.probe_if_due(cx);
         if self.online && self.silent_at() <= now {

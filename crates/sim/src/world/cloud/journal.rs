@@ -89,7 +89,7 @@ impl Recovered {
             self.record_seen = self.record_seen.max(source.record);
         }
         match entry {
-            Entry::Attempt { .. } | Entry::Copy { .. } => {}
+            Entry::Attempt { .. } | Entry::Copy { .. } | Entry::Traffic(_) => {}
             Entry::Publish { event, source, .. } => {
                 if source.is_some() {
                     self.last_heard = event.published_at;
@@ -145,7 +145,7 @@ impl Recovered {
 /// The device whose state an entry changes.
 fn device_of(entry: &Entry) -> Option<DeviceId> {
     match entry {
-        Entry::Attempt { .. } => None,
+        Entry::Attempt { .. } | Entry::Traffic(_) => None,
         Entry::Copy { charge, .. } => Some(charge.device),
         Entry::Describe { device, .. }
         | Entry::Forget { device }
@@ -169,6 +169,7 @@ fn source_of(entry: &Entry) -> Option<Source> {
         Entry::Attempt { .. }
         | Entry::Forget { .. }
         | Entry::Presence { .. }
-        | Entry::Reserve { .. } => None,
+        | Entry::Reserve { .. }
+        | Entry::Traffic(_) => None,
     }
 }

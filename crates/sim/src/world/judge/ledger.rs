@@ -40,7 +40,8 @@ impl Judge {
             | Entry::Forget { .. }
             | Entry::Presence { .. }
             | Entry::Reserve { .. }
-            | Entry::Subscribe { .. } => {}
+            | Entry::Subscribe { .. }
+            | Entry::Traffic(_) => {}
         }
     }
 
