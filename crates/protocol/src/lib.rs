@@ -6,6 +6,7 @@
 
 pub mod coap;
 pub mod endpoint;
+pub mod firmware;
 pub mod message;
 
 pub use endpoint::{Endpoint, EndpointConfig};

@@ -3,6 +3,7 @@
 mod calc;
 mod device;
 mod doctor;
+mod firmware;
 mod keys;
 mod plan;
 mod serve;
@@ -41,6 +42,9 @@ enum Command {
     /// Register and list devices.
     #[command(subcommand)]
     Device(device::Command),
+    /// Firmware binaries: check them, make some to try.
+    #[command(subcommand)]
+    Firmware(firmware::Command),
     /// Make the keys of the server and of devices.
     Keys(keys::KeysArgs),
     /// Give accounts plans.
@@ -79,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::User(command) => user::run(command),
         Command::Token(command) => token::run(command),
         Command::Device(command) => device::run(command),
+        Command::Firmware(command) => firmware::run(command),
         Command::Keys(args) => keys::run(args).map_err(|why| why.to_string()),
         Command::Plan(command) => plan::run(command),
         Command::Usage(args) => usage::run(args),

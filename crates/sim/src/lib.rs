@@ -1,6 +1,7 @@
 //! Simulated devices: as a library for tests in virtual time, and over real sockets.
 //!
 //! * [`device`]: a device that behaves as the firmware does, without a socket or a clock.
+//! * [`firmware`]: binaries that are well formed and do nothing.
 //! * [`fleet`]: many devices over real sockets.
 //! * [`harness`] and [`network`]: devices and a server in virtual time, with a bad network between.
 //! * [`identity`]: ids, keys and the lines that register them.
@@ -9,6 +10,7 @@
 //! * [`world`]: the whole cloud in one thread, in virtual time, with everything that can go wrong.
 
 pub mod device;
+pub mod firmware;
 pub mod fleet;
 pub mod harness;
 pub mod identity;

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 /// Why a store could not be opened. All of them are for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// The bucket for firmware files cannot be used as configured.
+    #[error("the bucket for firmware files: {why}")]
+    Bucket {
+        /// What is wrong.
+        why: String,
+    },
     /// The journal holds damage that is no torn end: acknowledged entries would be lost.
     #[error("{path} is damaged at byte {offset}: restore the data folder from a backup", path = path.display())]
     Damaged {

@@ -9,36 +9,46 @@ pub mod journal;
 
 mod accounts;
 mod agreements;
+mod assignments;
 mod claims;
 mod clients;
 mod devices;
 mod error;
+mod files;
+mod firmware;
 mod fold;
 mod ledger;
 mod private;
 mod products;
 mod recovery;
+mod releases;
 mod second_factors;
 mod settings;
 mod sqlite;
 mod store;
 mod tokens;
+mod updates;
 mod webhooks;
 
 pub use accounts::{Account, Accounts};
 pub use agreements::{
     Agreements, ClosedPeriod, Decided, NewNotice, OpenUsage, StoredAgreement, StoredNotice,
 };
+pub use assignments::{Assignment, Assignments, Group};
 pub use claims::{CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, Claims, Redeemed};
 pub use clients::{Client, Clients};
 pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vitals};
 pub use error::{AppendError, OpenError, StoreError};
+pub use files::{FileHash, Files, FilesConfig, S3Config};
+pub use firmware::{Firmware, ProductFirmware, SystemModule};
 pub use journal::Journal;
 pub use ledger::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Sum};
 pub use products::{Product, Products};
 pub use recovery::{Missed, Recovery, Registered, Replay, StoredSession};
+pub use releases::{Release, Releases};
 pub use second_factors::SecondFactors;
 pub use settings::Settings;
 pub use store::Store;
 pub use tokens::{RefreshToken, Token, TokenHash, Tokens};
+pub use updates::{StoredUpdate, Updates};
 pub use webhooks::{Webhook, WebhookDay, Webhooks};

@@ -15,16 +15,18 @@ use crate::journal::{Journal, scan, window};
 use crate::private;
 use crate::sqlite::Tables;
 use crate::{
-    Accounts, Agreements, Claims, Clients, Devices, Ledger, OpenError, Products, Recovery, Replay,
-    SecondFactors, Settings, StoreError, Tokens, Webhooks,
+    Accounts, Agreements, Assignments, Claims, Clients, Devices, Files, FilesConfig, Firmware,
+    Ledger, OpenError, Products, Recovery, Releases, Replay, SecondFactors, Settings, StoreError,
+    Tokens, Updates, Webhooks,
 };
 
 /// Replays read from the journal at once; further ones wait.
 const REPLAYS_MAX: usize = 2;
 
-/// An open data folder: `lock`, `store.sqlite`, `journal/`. Share it by `Arc`.
+/// An open data folder: `lock`, `store.sqlite`, `journal/`, `firmware/`. Share it by `Arc`.
 pub struct Store {
     tables: Tables,
+    files: Files,
     log: Arc<Log>,
     fold: FoldThread,
     /// Who writes the journal holds a clone.
@@ -41,12 +43,21 @@ impl Store {
     /// # Errors
     /// See [`OpenError`]: in use by another process, written by a newer version, damaged, no folder.
     pub async fn open(folder: &Path) -> Result<Self, OpenError> {
+        Self::open_with(folder, &FilesConfig::default()).await
+    }
+
+    /// The same with firmware files elsewhere.
+    ///
+    /// # Errors
+    /// Like [`Store::open`].
+    pub async fn open_with(folder: &Path, files: &FilesConfig) -> Result<Self, OpenError> {
         create_folder(folder)?;
         let lock = lock(folder)?;
         let tables = open_tables(&folder.join("store.sqlite")).await?;
         let journal = folder.join("journal");
         let disk = disk::Folder::new(&journal).map_err(|source| io_error(&journal, source))?;
-        Self::assemble(tables, Arc::new(disk), Some(lock)).await
+        let files = Files::open(folder, files)?;
+        Self::assemble(tables, files, Arc::new(disk), Some(lock)).await
     }
 
     /// A store that keeps nothing: tables and journal in memory, for tests.
@@ -55,11 +66,13 @@ impl Store {
     /// None that a caller can cause.
     pub async fn in_memory() -> Result<Self, OpenError> {
         let tables = Tables::in_memory().await?;
-        Self::assemble(tables, Arc::new(disk::Memory::default()), None).await
+        let disk = Arc::new(disk::Memory::default());
+        Self::assemble(tables, Files::in_memory(), disk, None).await
     }
 
     async fn assemble(
         tables: Tables,
+        files: Files,
         disk: Arc<dyn Disk>,
         lock: Option<File>,
     ) -> Result<Self, OpenError> {
@@ -71,6 +84,7 @@ impl Store {
         let fold = fold.map_err(|source| io_error(Path::new("fold thread"), source))?;
         Ok(Self {
             tables,
+            files,
             log,
             fold,
             writer: Mutex::default(),
@@ -96,6 +110,31 @@ impl Store {
 
     /// The products.
     pub fn products(&self) -> &dyn Products {
+        &self.tables
+    }
+
+    /// The firmware of products, and system modules.
+    pub fn firmware(&self) -> &dyn Firmware {
+        &self.tables
+    }
+
+    /// The firmware files.
+    pub fn files(&self) -> &Files {
+        &self.files
+    }
+
+    /// Groups, and what is assigned to single devices.
+    pub fn assignments(&self) -> &dyn Assignments {
+        &self.tables
+    }
+
+    /// The releases of product firmware.
+    pub fn releases(&self) -> &dyn Releases {
+        &self.tables
+    }
+
+    /// The updates of devices.
+    pub fn updates(&self) -> &dyn Updates {
         &self.tables
     }
 

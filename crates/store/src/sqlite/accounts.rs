@@ -75,6 +75,14 @@ impl Accounts for Tables {
             "DELETE FROM webhooks WHERE account = $1",
             "UPDATE devices SET account = NULL, claimed_at = NULL, name = NULL, name_key = NULL, \
              notes = NULL WHERE account = $1",
+            "DELETE FROM assignments WHERE device IN (SELECT d.id FROM devices AS d \
+             JOIN products AS p ON p.id = d.product WHERE p.account = $1)",
+            "DELETE FROM release_devices WHERE release_id IN (SELECT r.id FROM releases AS r \
+             JOIN products AS p ON p.id = r.product WHERE p.account = $1)",
+            "DELETE FROM releases WHERE product IN (SELECT id FROM products WHERE account = $1)",
+            "DELETE FROM firmware WHERE product IN (SELECT id FROM products WHERE account = $1)",
+            "DELETE FROM device_groups \
+             WHERE product IN (SELECT id FROM products WHERE account = $1)",
             "UPDATE devices SET product = NULL \
              WHERE product IN (SELECT id FROM products WHERE account = $1)",
             "DELETE FROM products WHERE account = $1",

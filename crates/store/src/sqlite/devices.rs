@@ -152,9 +152,16 @@ impl Devices for Tables {
         id: DeviceId,
         product: Option<ProductId>,
     ) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        let number = product.map(|product| i64::from(product.0));
+        // Groups and locks are the product's.
+        let sql = "DELETE FROM assignments WHERE device = $1 AND NOT EXISTS \
+                   (SELECT 1 FROM devices WHERE id = $1 AND product = $2)";
+        let query = sqlx::query(sql).bind(id.0.to_vec()).bind(number);
+        query.execute(&mut *tx).await.map_err(failed)?;
         let query = sqlx::query("UPDATE devices SET product = $2 WHERE id = $1");
-        let query = query.bind(id.0.to_vec()).bind(product.map(|product| i64::from(product.0)));
-        found(&query.execute(&self.pool).await.map_err(failed)?)
+        found(&query.bind(id.0.to_vec()).bind(number).execute(&mut *tx).await.map_err(failed)?)?;
+        tx.commit().await.map_err(failed)
     }
 
     async fn set_key(
@@ -203,10 +210,13 @@ impl Devices for Tables {
     async fn delete(&self, id: DeviceId) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for sql in [
+            "DELETE FROM assignments WHERE device = $1",
             "DELETE FROM former_keys WHERE device = $1",
             "DELETE FROM pulse WHERE device = $1",
             "DELETE FROM sessions WHERE device = $1",
+            "DELETE FROM release_devices WHERE device = $1",
             "DELETE FROM systems WHERE device = $1",
+            "DELETE FROM updates WHERE device = $1",
             "DELETE FROM vitals WHERE device = $1",
         ] {
             sqlx::query(sql).bind(id.0.to_vec()).execute(&mut *tx).await.map_err(failed)?;

@@ -2,19 +2,23 @@
 
 mod accounts;
 mod agreements;
+mod assignments;
 mod claims;
 mod clients;
 mod devices;
+mod firmware;
 mod fold;
 mod fold_ledger;
 mod ledger;
 mod line;
 mod products;
 mod recovery;
+mod releases;
 mod rows;
 mod second_factors;
 mod settings;
 mod tokens;
+mod updates;
 mod value;
 mod webhooks;
 

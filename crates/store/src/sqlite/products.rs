@@ -70,7 +70,13 @@ impl Products for Tables {
     async fn delete(&self, id: ProductId) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         for sql in [
+            "DELETE FROM assignments WHERE device IN (SELECT id FROM devices WHERE product = $1)",
             "UPDATE devices SET product = NULL WHERE product = $1",
+            "DELETE FROM device_groups WHERE product = $1",
+            "DELETE FROM firmware WHERE product = $1",
+            "DELETE FROM release_devices \
+             WHERE release_id IN (SELECT id FROM releases WHERE product = $1)",
+            "DELETE FROM releases WHERE product = $1",
             "DELETE FROM webhook_days \
              WHERE webhook IN (SELECT id FROM webhooks WHERE product = $1)",
             "DELETE FROM webhooks WHERE product = $1",

@@ -29,6 +29,11 @@ impl Columns<'_> {
         self.0.try_get(at).map_err(failed)
     }
 
+    /// A number of at most 16 bits.
+    pub(super) fn small(&self, at: usize) -> Result<u16, StoreError> {
+        u16::try_from(self.number(at)?).map_err(|_| StoreError::Damaged("small number"))
+    }
+
     pub(super) fn text(&self, at: usize) -> Result<String, StoreError> {
         self.0.try_get(at).map_err(failed)
     }
