@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use model::Platform;
-use protocol::firmware::{FIRST_PRODUCT, Firmware, Function};
+use protocol::firmware::{FIRST_PRODUCT, Firmware, Function, name};
 use serde_json::{Value, json};
 use sim::firmware::Binary;
 
@@ -99,7 +99,7 @@ fn check(args: &CheckArgs) -> Result<(), String> {
     let needs: String = firmware
         .dependencies
         .iter()
-        .map(|needed| format!(", needs {} {} {}", needed.function, needed.index, needed.version))
+        .map(|needed| format!(", needs {} {}", name(needed.function, needed.index), needed.version))
         .collect();
     say(&format!(
         "{} {} for {}, module version {}{product}{needs}, {} bytes: whole",
@@ -114,7 +114,7 @@ fn check(args: &CheckArgs) -> Result<(), String> {
 
 fn shown(firmware: &Firmware) -> Value {
     let needs = firmware.dependencies.iter().map(|needed| {
-        let (function, index) = (needed.function.number(), needed.index);
+        let (function, index) = (needed.function, needed.index);
         json!({"function": function, "index": index, "version": needed.version})
     });
     json!({

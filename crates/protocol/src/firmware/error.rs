@@ -44,18 +44,6 @@ pub enum FirmwareError {
         /// The number in the file.
         function: u8,
     },
-    /// The device lacks modules that nobody gave to this server.
-    #[error(
-        "it needs {function} {index} of version {version} or later, which the device has not: add that module with `cloudchamber firmware add`"
-    )]
-    Needs {
-        /// What is needed.
-        function: Function,
-        /// Its index.
-        index: u8,
-        /// The lowest version that will do.
-        version: u16,
-    },
     /// The suffix tells a size that cannot be.
     #[error("the file is damaged: the suffix before its CRC is malformed")]
     Suffix,

@@ -1,8 +1,9 @@
 //! The module header, `module_info` (`ota.md` §5.1, §5.2).
 
 use model::Platform;
+use model::update::Dependency;
 
-use super::{Dependency, FirmwareError, Function};
+use super::{FirmwareError, Function};
 
 /// Size of the header.
 pub(super) const BYTES: usize = 24;
@@ -42,8 +43,8 @@ pub(super) struct RawDependency {
 
 impl RawDependency {
     pub(super) fn read(&self) -> Option<Dependency> {
-        let Self { index, version, .. } = *self;
-        Some(Dependency { function: Function::from_number(self.function)?, index, version })
+        let Self { function, index, version } = *self;
+        Function::from_number(function).map(|_| Dependency { function, index, version })
     }
 }
 

@@ -6,15 +6,14 @@
 mod error;
 mod function;
 mod header;
-mod modules;
 mod plan;
 mod suffix;
 
 pub use error::FirmwareError;
 pub use function::Function;
-pub use modules::{Module, modules};
-pub use plan::{Candidate, Missing, next_missing};
+pub use plan::{Candidate, Missing, name, next_missing};
 
+use model::update::Dependency;
 use model::{Platform, ProductId};
 
 use header::Header;
@@ -52,17 +51,6 @@ pub struct Firmware {
     pub combined: bool,
     /// Size of the file, in bytes.
     pub bytes: usize,
-}
-
-/// A module that another one needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Dependency {
-    /// Its function.
-    pub function: Function,
-    /// Its place among those of its function.
-    pub index: u8,
-    /// The lowest version that will do.
-    pub version: u16,
 }
 
 impl Firmware {

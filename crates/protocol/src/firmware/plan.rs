@@ -1,6 +1,8 @@
 //! Which module a device is sent next (`ota.md` §6).
 
-use super::{Dependency, Function, Module};
+use model::update::{Dependency, Module, ModuleStore};
+
+use super::Function;
 
 /// How far dependencies of dependencies are followed: bootloader, radio stack, parts, application are
 /// fewer.
@@ -11,8 +13,8 @@ const DEPTH_MAX: usize = 16;
 pub struct Candidate<K> {
     /// How the caller knows it.
     pub key: K,
-    /// What it is.
-    pub function: Function,
+    /// Its function.
+    pub function: u8,
     /// Its place among those of its function.
     pub index: u8,
     /// Its version.
@@ -23,7 +25,7 @@ pub struct Candidate<K> {
 
 /// A module that is needed and that nobody has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{} {} of version {} or later is missing", .0.function, .0.index, .0.version)]
+#[error("{} of version {} or later is missing", name(.0.function, .0.index), .0.version)]
 pub struct Missing(pub Dependency);
 
 /// The next module to send so that `wanted` is satisfied: each module's own needs come first, and of
@@ -70,20 +72,31 @@ fn first_for<'c, K>(
 fn is_there(present: &[Module], wanted: Dependency) -> bool {
     present.iter().any(|module| {
         let same = module.function == wanted.function && module.index == wanted.index;
-        same && module.is_whole && module.version >= wanted.version
+        let runs = module.store == ModuleStore::Main && module.valid;
+        same && runs && module.version >= wanted.version
     })
+}
+
+/// What a module is called in a sentence.
+pub fn name(function: u8, index: u8) -> String {
+    match Function::from_number(function) {
+        Some(known) => format!("{known} {index}"),
+        None => format!("module {function}/{index}"),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Function::{Bootloader, SystemPart};
     use super::*;
 
     fn need(function: Function, index: u8, version: u16) -> Dependency {
-        Dependency { function, index, version }
+        Dependency { function: function.number(), index, version }
     }
 
     fn module(function: Function, index: u8, version: u16) -> Module {
-        Module { function, index, version, is_whole: true, dependencies: vec![], hash: None }
+        let (function, store) = (function.number(), ModuleStore::Main);
+        Module { store, function, index, version, valid: true, sha256: None, dependencies: vec![] }
     }
 
     fn candidate(
@@ -92,10 +105,8 @@ mod tests {
         version: u16,
         dependencies: Vec<Dependency>,
     ) -> Candidate<u16> {
-        Candidate { key: version, function, index, version, dependencies }
+        Candidate { key: version, function: function.number(), index, version, dependencies }
     }
-
-    use Function::{Bootloader, SystemPart};
 
     #[test]
     fn nothing_is_sent_when_everything_is_there() {
@@ -113,7 +124,7 @@ mod tests {
         ];
         let wanted = [need(SystemPart, 1, 2000)];
         let next = next_missing(&present, wanted, &library).expect("a plan").expect("a module");
-        assert_eq!(next.function, Bootloader);
+        assert_eq!(next.function, Bootloader.number());
         present[0].version = 400;
         let next = next_missing(&present, wanted, &library).expect("a plan").expect("a module");
         assert_eq!(next.key, 2000);
@@ -129,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_damaged_module_is_as_good_as_absent() {
-        let damaged = Module { is_whole: false, ..module(SystemPart, 1, 6200) };
+        let damaged = Module { valid: false, ..module(SystemPart, 1, 6200) };
         let wanted = need(SystemPart, 1, 6200);
         assert_eq!(next_missing::<u16>(&[damaged], [wanted], &[]), Err(Missing(wanted)));
     }
