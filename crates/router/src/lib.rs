@@ -22,6 +22,7 @@ mod interner;
 mod ping;
 mod presence;
 mod rate;
+pub mod rollout;
 mod sending;
 mod session;
 mod shard;
