@@ -95,7 +95,7 @@ fn a_bad_release_in_flight_on_its_whole_first_stage_goes_no_further() {
 #[test]
 fn a_few_failures_among_many_successes_do_not_halt() {
     let mut fleet = Fleet::new(1_000, &[10, 100]);
-    let bad = |device: DeviceId| device.0[11] % 16 == 0;
+    let bad = |device: DeviceId| device.0[11].is_multiple_of(16);
     let outcome = |device| if bad(device) { rejected(device) } else { Outcome::Updated };
     for minutes in 0..7 {
         fleet.turn(later(minutes * MINUTE), outcome);
