@@ -7,6 +7,9 @@ use model::{DeviceMessage, Hello};
 use super::describe::{self, DescribePost};
 use super::event::{self, PublishRequest};
 use super::ledger::{self, LedgerRequest};
+use super::ota::OtaRequest;
+use super::ota::legacy::ChunkMissed;
+use super::ota::v3::UpdateAck;
 use super::{CoapError, goodbye, hello, subscribe, time};
 use crate::coap::{Code, Packet, Type};
 
@@ -24,7 +27,7 @@ pub enum Request<'a> {
     /// A command of the former mesh devices: acknowledged with 2.04 and ignored (`messages.md` §13).
     Mesh,
     /// About an update.
-    Ota(OtaRequest),
+    Ota(OtaRequest<'a>),
     /// Are you there?
     Ping,
     /// An event, or one block of it.
@@ -35,17 +38,6 @@ pub enum Request<'a> {
     Time,
     /// A resource nobody knows: 4.04 if confirmable.
     Unknown,
-}
-
-/// Requests about updates, told apart but not read (`ota.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OtaRequest {
-    /// GET `c`: a list of chunks that did not arrive (legacy).
-    ChunkMissed,
-    /// POST `A`: what has arrived (v3).
-    UpdateAck,
-    /// PUT `u`: the device has everything (classic).
-    UpdateDone,
 }
 
 /// Reads a request. Acknowledgements, resets and answers are for [`super::Response::read`]; here they are
@@ -64,7 +56,7 @@ pub fn decode<'a>(packet: &Packet<'a>, transport: Transport) -> Result<Request<'
     Ok(match (packet.code(), letter) {
         (Code::GET, subscribe::RESOURCE) => Request::Subscribe(subscribe::parse(packet)?),
         (Code::GET, time::RESOURCE) => Request::Time,
-        (Code::GET, b'c') => Request::Ota(OtaRequest::ChunkMissed),
+        (Code::GET, b'c') => Request::Ota(OtaRequest::ChunkMissed(ChunkMissed(packet.payload))),
         (Code::POST, event::RESOURCE | event::RESOURCE_PUBLIC) => {
             Request::Publish(event::parse(packet)?)
         }
@@ -72,8 +64,8 @@ pub fn decode<'a>(packet: &Packet<'a>, transport: Transport) -> Result<Request<'
         (Code::POST, describe::RESOURCE) => Request::Describe(DescribePost::parse(packet)?),
         (Code::POST, goodbye::RESOURCE) => Request::Goodbye(goodbye::parse(packet.payload)?),
         (Code::POST, ledger::RESOURCE) => Request::Ledger(ledger::parse(packet)),
-        (Code::POST, b'A') => Request::Ota(OtaRequest::UpdateAck),
-        (Code::PUT, b'u') => Request::Ota(OtaRequest::UpdateDone),
+        (Code::POST, b'A') => Request::Ota(OtaRequest::UpdateAck(UpdateAck::parse(packet)?)),
+        (Code::PUT, b'u') => Request::Ota(OtaRequest::UpdateDone(packet.payload)),
         (Code::PUT, b'm') => Request::Mesh,
         (_, _) => Request::Unknown,
     })
@@ -152,6 +144,7 @@ mod tests {
         let mesh = [0x41, 3, 0, 1, 9, 0xb1, b'm', 0x01, b'n'];
         assert_eq!(request(&mesh), Ok(Request::Mesh));
         let missed = [0x40, 1, 0, 1, 0xb1, b'c', 0xff, 0, 3];
-        assert_eq!(request(&missed), Ok(Request::Ota(OtaRequest::ChunkMissed)));
+        let told = OtaRequest::ChunkMissed(ChunkMissed(&[0, 3]));
+        assert_eq!(request(&missed), Ok(Request::Ota(told)));
     }
 }

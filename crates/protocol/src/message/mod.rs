@@ -19,6 +19,7 @@ pub mod goodbye;
 pub mod hello;
 pub mod key_change;
 pub mod ledger;
+pub mod ota;
 pub mod ping;
 pub mod response;
 pub mod signal;

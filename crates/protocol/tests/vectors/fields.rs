@@ -3,7 +3,10 @@
 use model::{DescribePart, VariableType, VariableValue};
 use protocol::coap::{Code, Packet};
 use protocol::message::cloud::{self, FromCloud};
-use protocol::message::device::{self, OtaRequest, Request};
+use protocol::message::device::{self, Request};
+use protocol::message::ota::legacy::{ChunkMissed, UpdateBegin};
+use protocol::message::ota::v3::{UpdateAck, UpdateFinish, UpdateStart};
+use protocol::message::ota::{OtaCommand, OtaRequest};
 use protocol::message::{describe, function, ledger};
 use serde_json::{Value, json};
 
@@ -152,22 +155,45 @@ fn return_values_and_variables_are_read_by_their_types() {
 #[test]
 fn updates_are_told_apart() {
     for (name, expected) in [
-        ("ota_legacy_chunk_missed", OtaRequest::ChunkMissed),
-        ("ota_legacy_update_done_from_device_classic", OtaRequest::UpdateDone),
-        ("ota3_ack_none", OtaRequest::UpdateAck),
-        ("ota3_ack_2_gap_far", OtaRequest::UpdateAck),
+        ("ota_legacy_chunk_missed", OtaRequest::ChunkMissed(ChunkMissed(&[0, 3, 0, 7, 1, 4]))),
+        ("ota_legacy_update_done_from_device_classic", OtaRequest::UpdateDone(b"")),
+        ("ota3_ack_none", OtaRequest::UpdateAck(UpdateAck { index: 0, bitmap: b"" })),
     ] {
         assert_eq!(request(&named(name)), Request::Ota(expected), "{name}");
     }
-    for (name, letter) in [
-        ("ota_legacy_update_begin_fast", b'u'),
-        ("ota_legacy_chunk_fast", b'c'),
-        ("ota_legacy_update_done_from_server", b'u'),
-        ("ota3_update_start", b'S'),
-        ("ota3_chunk_300", b'C'),
-        ("ota3_cancel", b'F'),
+    let far = named("ota3_ack_2_gap_far");
+    let Request::Ota(OtaRequest::UpdateAck(ack)) = request(&far) else { panic!("an ack") };
+    assert_eq!(ack.index, 2);
+    let there: Vec<_> = (0..100).filter(|ahead| ack.has(*ahead)).map(|i| 3 + i).collect();
+    assert_eq!(there, [35, 66]);
+}
+
+#[test]
+fn what_the_cloud_says_of_updates_is_read_as_a_device_reads_it() {
+    let begin = |fast| UpdateBegin {
+        fast,
+        chunk_bytes: 512,
+        file_bytes: 1300,
+        store: 0,
+        address: 0,
+    };
+    let start = UpdateStart {
+        file_bytes: 1000,
+        sha256: None,
+        chunk_bytes: 512,
+        discard: false,
+        function: None,
+    };
+    let cancel = UpdateFinish { cancel: true, discard: false };
+    for (name, expected) in [
+        ("ota_legacy_update_begin_fast", OtaCommand::Begin(begin(true))),
+        ("ota_legacy_update_begin_slow", OtaCommand::Begin(begin(false))),
+        ("ota_legacy_update_done_from_server", OtaCommand::Done),
+        ("ota3_update_start_minimal", OtaCommand::Start(Some(start))),
+        ("ota3_cancel", OtaCommand::Finish(Some(cancel))),
     ] {
-        assert_eq!(cloud::decode(&named(name).bytes, 6200), Ok(FromCloud::Ota(letter)), "{name}");
+        let vector = named(name);
+        assert_eq!(cloud::decode(&vector.bytes, 6200), Ok(FromCloud::Ota(expected)), "{name}");
     }
 }
 

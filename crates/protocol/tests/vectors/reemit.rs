@@ -9,6 +9,9 @@ use model::{AccountId, CloudMessage, Event, EventData, EventId, EventName, Times
 use protocol::coap::{Code, Packet, Type, option};
 use protocol::message::cloud::{self, FromCloud};
 use protocol::message::device::{self, Request};
+use protocol::message::ota::legacy::Chunk;
+use protocol::message::ota::v3::UpdateStarted;
+use protocol::message::ota::{self, OtaCommand, OtaRequest};
 use protocol::message::{
     Dialect, Response, ack, describe, event, goodbye, hello, key_change, ledger, ping,
 };
@@ -22,6 +25,9 @@ pub(crate) fn device_message(bytes: &[u8], transport: Transport, version: u16) -
     match Response::read(&packet) {
         Some(Response::Acknowledged) => ack::empty(id, &mut out),
         Some(Response::Reset) => ack::reset(id, &mut out),
+        Some(Response::Answer(_)) if packet.code() == Code::CREATED => {
+            UpdateStarted::read(&packet).expect("a window").emit(packet.header, &mut out);
+        }
         Some(Response::Answer(answer)) => answer.emit(packet.header, &mut out),
         None => {
             let request = device::decode(&packet, transport).expect("a request");
@@ -54,7 +60,14 @@ fn device_request(
             subscribe::emit(told, subscribe_form(packet, version), transport, id, &mut out);
         }
         Request::Time => time::emit_request(id, token.byte()?, &mut out),
-        Request::Ledger(_) | Request::Mesh | Request::Ota(_) => return None,
+        Request::Ota(OtaRequest::ChunkMissed(missed)) => {
+            missed.emit(packet.message_type(), id, &mut out);
+        }
+        Request::Ota(OtaRequest::UpdateAck(ack)) => ack.emit(id, &mut out),
+        Request::Ota(OtaRequest::UpdateDone(result)) => {
+            ota::legacy::emit_device_done(result, id, &mut out);
+        }
+        Request::Ledger(_) | Request::Mesh => return None,
         Request::Unknown => panic!("a device's request was not recognised"),
     }
     Some(out)
@@ -115,9 +128,12 @@ pub(crate) fn cloud_message(bytes: &[u8], transport: Transport, version: u16) ->
         FromCloud::Ping => CloudMessage::Ping,
         FromCloud::Signal(on) => CloudMessage::Signal(on),
         FromCloud::VariableRequest { name } => CloudMessage::VariableRequest { name: name.into() },
+        FromCloud::Ota(command) => {
+            ota_command(&command, id, token.byte().unwrap_or(0), &mut out);
+            return Some(out);
+        }
         FromCloud::Acknowledged { .. }
         | FromCloud::Ledger(_)
-        | FromCloud::Ota(_)
         | FromCloud::ServerMoved(_) => return None,
         other => panic!("the cloud says no such thing: {other:?}"),
     };
@@ -130,6 +146,20 @@ pub(crate) fn cloud_message(bytes: &[u8], transport: Transport, version: u16) ->
     );
     assert_eq!(written.map(|sent| sent as u8), Ok(out[0] >> 4 & 3));
     Some(out)
+}
+
+fn ota_command(command: &OtaCommand<'_>, id: u16, token: u8, out: &mut Vec<u8>) {
+    match command {
+        OtaCommand::Begin(begin) => begin.emit(id, token, out),
+        OtaCommand::LegacyChunk(chunk) => {
+            assert_eq!(Chunk::of(chunk.index, chunk.data), *chunk);
+            chunk.emit(id, token, out);
+        }
+        OtaCommand::Done => ota::legacy::emit_done(id, token, out),
+        OtaCommand::Start(start) => start.expect("a good one").emit(id, token, out),
+        OtaCommand::Chunk(chunk) => chunk.expect("a good one").emit(id, out),
+        OtaCommand::Finish(finish) => finish.expect("a good one").emit(id, token, out),
+    }
 }
 
 fn event_message(received: &cloud::ReceivedEvent<'_>, packet: &Packet<'_>) -> CloudMessage {

@@ -3,6 +3,7 @@
 //! send does the harm it does to a device.
 
 use crate::coap::{Block, Code, DecodeError, Packet, Type, option};
+use crate::message::ota::OtaCommand;
 use crate::message::{describe, event, function, hello, key_change, ledger, signal, variable};
 
 /// A message of the cloud, as a device understands it.
@@ -46,8 +47,8 @@ pub enum FromCloud<'a> {
     KeyChange,
     /// A ledger request.
     Ledger(&'a [u8]),
-    /// A message of an update (`ota.md`): the resource letter tells which.
-    Ota(u8),
+    /// A message of an update.
+    Ota(OtaCommand<'a>),
     /// Are you there?
     Ping,
     /// A reset: the session is void.
@@ -137,12 +138,9 @@ fn request<'a>(
         (Code::POST, hello::RESOURCE) => FromCloud::Hello,
         (Code::POST, ledger::RESOURCE) => FromCloud::Ledger(packet.payload),
         (Code::POST, b'M') => FromCloud::ServerMoved(packet.payload),
-        (Code::POST, b'u' | b's' | b'c' | b'S' | b'C' | b'F') | (Code::PUT, b'u') => {
-            FromCloud::Ota(letter)
-        }
         (Code::PUT, key_change::RESOURCE) => FromCloud::KeyChange,
         (Code::PUT, signal::RESOURCE) => FromCloud::Signal(bytes.get(8).is_some_and(|v| *v != 0)),
-        (_, _) => FromCloud::Unknown,
+        (_, _) => OtaCommand::read(bytes, packet).map_or(FromCloud::Unknown, FromCloud::Ota),
     })
 }
 
