@@ -105,6 +105,8 @@ pub const DESCRIBE_RESTARTS_MAX: u8 = 3;
 /// How long the cloud waits for the second half of a Describe answer that comes in two
 /// (`protocol/messages.md` §6.2, the oldest TCP devices).
 pub const DESCRIBE_SECOND_HALF: Duration = Duration::from_secs(2);
+/// Bytes of chunks that all updates together send in a second.
+pub const UPDATE_BANDWIDTH: u64 = 8 << 20;
 /// How long a TCP device may take for its Hello after the key exchange.
 pub const TCP_HELLO_WAIT: Duration = Duration::from_secs(20);
 /// How long the other server key is used for handshakes from an address that did not know the one

@@ -229,6 +229,12 @@ impl Carrier {
                 Effect::Command(link, command) => {
                     self.endpoint.handle_command(now, link, command);
                 }
+                Effect::HandOver { device, update } => {
+                    let shard = self.shared.registry.session_shard(device);
+                    if let Some(shard) = shard.and_then(|shard| self.shared.shard(shard)) {
+                        shard.notify(Notice::Input(Input::TakeOver { device, update }));
+                    }
+                }
                 Effect::Load { link, device } => {
                     let row = self.shared.registry.row(device);
                     self.shard.handle(now, Input::Loaded { link, device, row });
@@ -270,6 +276,10 @@ impl Carrier {
             Need::Owner { link, hash } => {
                 let ids = self.shared.registry.ids_by_key(hash);
                 self.endpoint.handle_answer(now, NeedAnswer::Owner { link, ids });
+            }
+            Need::Room { link } => {
+                let frames = self.streams.get(&link).map_or(0, mpsc::Sender::capacity);
+                self.endpoint.handle_answer(now, NeedAnswer::Room { link, frames });
             }
             Need::Key { handshake, hash } => {
                 let ids = self.shared.registry.ids_by_key(hash);

@@ -8,5 +8,6 @@ pub mod coap;
 pub mod endpoint;
 pub mod firmware;
 pub mod message;
+mod transfer;
 
 pub use endpoint::{Endpoint, EndpointConfig};

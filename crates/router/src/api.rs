@@ -12,6 +12,8 @@ use model::{
     Timestamp, Update, UpdateId, UpdateReport, VariableValue,
 };
 
+use crate::ota::Handover;
+
 /// Settings of a shard. The defaults are those of `decisions.md`.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
@@ -116,6 +118,13 @@ pub enum Input {
     },
     /// A session that came back from the store when the server started.
     Restored(Box<Restored>),
+    /// The update of a device whose session came to this shard ([`Effect::HandOver`]).
+    TakeOver {
+        /// Which device.
+        device: DeviceId,
+        /// Its update.
+        update: Box<Handover>,
+    },
 }
 
 /// Why an account is paused.
@@ -268,6 +277,13 @@ pub enum Effect {
     },
     /// Carry a command to a connection. The endpoint ignores one for a connection that is gone.
     Command(LinkId, Command),
+    /// The device's session is in another shard: its update goes there, by [`Input::TakeOver`].
+    HandOver {
+        /// Which device.
+        device: DeviceId,
+        /// Its update.
+        update: Box<Handover>,
+    },
     /// Fetch the registry's row of a device; answered by [`Input::Loaded`].
     Load {
         /// The connection that waits.

@@ -126,7 +126,7 @@ impl Shard {
         let device = self.devices.get_mut(slot)?;
         let is_to_come = device.describing.is_application_to_come();
         let busy = device.busy.as_mut()?;
-        if busy.running.is_some() {
+        if busy.running.is_some() || busy.update.as_ref().is_some_and(|job| job.keeps_calls()) {
             return None;
         }
         let may_go = |call: &Call| !is_to_come || matches!(call.ask, Ask::Signal(_));

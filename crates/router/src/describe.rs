@@ -175,10 +175,12 @@ impl Shard {
             }
             DescribePart::Metrics(_) => {}
         }
-        let entry =
-            Entry::Describe { device: device.id, part: Arc::new(part), source, at: now.utc };
-        self.record(entry, then);
+        let (device, part) = (device.id, Arc::new(part));
+        self.record(Entry::Describe { device, part: Arc::clone(&part), source, at: now.utc }, then);
         self.go_on_describing(now, slot);
+        if let DescribePart::System(description) = &*part {
+            self.modules_told(now, slot, &description.modules);
+        }
     }
 
     fn go_on_describing(&mut self, now: Now, slot: Slot) {

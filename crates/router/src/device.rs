@@ -20,6 +20,7 @@ use smallvec::SmallVec;
 
 use crate::calls::{Call, Running};
 use crate::describe::Describing;
+use crate::ota::Job;
 use crate::rate::{Bucket, InternalWindow};
 use crate::timers::Dues;
 
@@ -82,11 +83,15 @@ pub(crate) struct Facts {
     pub(crate) platform: Platform,
     pub(crate) flags: HelloFlags,
     product: u16,
-    product_version: u16,
+    pub(crate) product_version: u16,
     /// 0: before Device OS 3.0.
     pub(crate) system_version: u16,
     /// 0: not told.
     pub(crate) message_bytes_max: u16,
+    /// Of a chunk of an update; 0: not told.
+    pub(crate) chunk_bytes: u16,
+    /// Of a file; 0: not told.
+    pub(crate) binary_bytes_max: u32,
 }
 
 impl Facts {
@@ -99,6 +104,8 @@ impl Facts {
             product_version: hello.product_version,
             system_version: hello.system.map_or(0, |system| system.version),
             message_bytes_max: hello.system.map_or(0, |system| system.message_bytes_max),
+            chunk_bytes: hello.system.map_or(0, |system| system.chunk_bytes),
+            binary_bytes_max: hello.system.map_or(0, |system| system.binary_bytes_max),
         }
     }
 }
@@ -162,6 +169,7 @@ pub(crate) struct Busy {
     /// Callers that wait for a sign of life.
     pub(crate) pings: Vec<RequestId>,
     pub(crate) sent: SmallVec<[Sent; 2]>,
+    pub(crate) update: Option<Box<Job>>,
     pub(crate) dues: Dues,
 }
 
@@ -173,6 +181,7 @@ impl Busy {
             && self.events.is_empty()
             && self.pings.is_empty()
             && self.sent.is_empty()
+            && self.update.is_none()
             && self.dues.is_empty()
     }
 }
@@ -224,6 +233,10 @@ impl Device {
 
     pub(crate) fn busy(&mut self) -> &mut Busy {
         self.busy.get_or_insert_default()
+    }
+
+    pub(crate) fn job(&self) -> Option<&Job> {
+        self.busy.as_ref()?.update.as_deref()
     }
 
     pub(crate) fn sent(&mut self, exchange: ExchangeId) -> Option<&mut Sent> {

@@ -17,6 +17,10 @@ use crate::{ClaimOutcome, Effect};
 /// What the shard does with a documented event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Internal {
+    /// Remember the largest file it takes.
+    BinaryBytesMax,
+    /// Remember the size of its chunks.
+    ChunkBytes,
     /// Look the code up.
     ClaimCode,
     /// Answer with the public address.
@@ -47,12 +51,12 @@ impl Internal {
             | "spark/device/random/seed"
             | "particle/device/random/seed" => Self::Random,
             "spark/device/safemode" => Self::SafeMode,
+            "spark/hardware/max_binary" => Self::BinaryBytesMax,
+            "spark/hardware/ota_chunk_size" => Self::ChunkBytes,
             "spark/device/last_reset"
             | "particle/device/updates/pending"
             | "spark/device/key/error"
             | "spark/device/ident/0"
-            | "spark/hardware/max_binary"
-            | "spark/hardware/ota_chunk_size"
             | "spark/cc3000-patch-version"
             | "spark/device/ota_result"
             | "spark/device/diagnostics/update" => Self::Show,
@@ -104,6 +108,14 @@ impl Shard {
         publish: Publish,
     ) -> Option<Publish> {
         match internal {
+            Internal::BinaryBytesMax => {
+                let told = number(publish.data.as_ref());
+                self.devices.get_mut(slot)?.facts.binary_bytes_max = told.unwrap_or(0);
+            }
+            Internal::ChunkBytes => {
+                let told = number(publish.data.as_ref()).and_then(|told| told.try_into().ok());
+                self.devices.get_mut(slot)?.facts.chunk_bytes = told.unwrap_or(0);
+            }
             // The code is a secret of its maker.
             Internal::ClaimCode => {
                 self.claim(slot, publish.data.as_ref());
@@ -116,9 +128,11 @@ impl Shard {
             Internal::Show => {}
             Internal::UpdatesEnabled => {
                 self.devices.get_mut(slot)?.marks.updates_enabled = truth(publish.data.as_ref());
+                self.permission_changed(now, slot);
             }
             Internal::UpdatesForced => {
                 self.devices.get_mut(slot)?.marks.updates_forced = truth(publish.data.as_ref());
+                self.permission_changed(now, slot);
             }
         }
         Some(publish)
@@ -228,6 +242,10 @@ impl Shard {
 
 /// Accounts begin at 1; an event to a device that nobody owns goes to that device only.
 const NOBODY: AccountId = AccountId(0);
+
+fn number(data: Option<&EventData>) -> Option<u32> {
+    std::str::from_utf8(&data?.bytes).ok()?.parse().ok()
+}
 
 fn truth(data: Option<&EventData>) -> Option<bool> {
     match &*data?.bytes {

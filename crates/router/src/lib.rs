@@ -19,6 +19,7 @@ mod events;
 mod gate;
 mod internal;
 mod interner;
+mod ota;
 mod ping;
 mod presence;
 mod rate;
@@ -32,4 +33,5 @@ mod traffic;
 
 pub use api::{ClaimOutcome, Effect, Input, Pause, Reply, Request, Restored, ShardConfig};
 pub use counters::Counters;
+pub use ota::Handover;
 pub use shard::Shard;

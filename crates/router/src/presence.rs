@@ -66,6 +66,7 @@ impl Shard {
         self.tell_status(now, slot, Status::Online);
         self.write_presence(slot);
         self.resume_describe(now, slot);
+        self.update_resumed(now, slot);
     }
 
     /// A message sent now would not arrive: nothing waits for the device any more.
@@ -100,6 +101,7 @@ impl Shard {
             device.forget_sent();
             self.timers.stop(slot, device);
         }
+        self.update_interrupted(now, slot);
     }
 
     /// Publishes `spark/status` to the owner, if there is one.

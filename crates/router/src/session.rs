@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use model::journal::Entry;
 use model::link::{Command, LinkEvent, Opened, Transport};
+use model::update::UpdateFailure;
 use model::{CloudMessage, DeviceId, DeviceRow, LinkId, Now, Refusal};
 
 use crate::device::{Device, Facts, Slot, What};
@@ -76,6 +77,7 @@ impl Shard {
         self.write_presence(slot);
         self.answer_pings(slot, true);
         self.begin_describe(now, slot);
+        self.update_greeted(now, slot);
     }
 
     /// A session that is being ended does not go on by a Hello, and a removed device has no other.
@@ -170,6 +172,7 @@ impl Shard {
         if device.is_some_and(|device| mem::take(&mut device.marks.online)) {
             self.counters.devices_online = self.counters.devices_online.saturating_sub(1);
         }
+        self.hand_over(slot);
         self.end_silently(now, slot);
         if let Some(link) = self.devices.unlink(slot) {
             self.command(link, Command::Close);
@@ -229,6 +232,7 @@ impl Shard {
     }
 
     fn remove_device(&mut self, now: Now, slot: Slot) {
+        self.fail_update(now, slot, UpdateFailure::Removed);
         self.throw_out(now, slot);
         self.take_row(slot, DeviceRow::default());
         let Some(device) = self.devices.get_mut(slot) else { return };
@@ -239,7 +243,7 @@ impl Shard {
     }
 
     /// Ends the session for good: over UDP the device is told to make a new one, if it listens.
-    fn throw_out(&mut self, now: Now, slot: Slot) {
+    pub(crate) fn throw_out(&mut self, now: Now, slot: Slot) {
         let Some(device) = self.devices.get(slot) else { return };
         let (id, was_online) = (device.id, device.marks.online);
         let is_told = was_online && device.facts.transport == Transport::Udp;

@@ -98,6 +98,7 @@ impl Shard {
             Input::Loaded { link, device, row } => self.loaded(now, link, device, row),
             Input::Request { id, request } => self.request(now, id, request),
             Input::Restored(restored) => self.restored(now, *restored),
+            Input::TakeOver { device, update } => self.take_over(now, device, *update),
         }
     }
 
@@ -109,6 +110,7 @@ impl Shard {
                 Timer::Describe => self.describe_timer(now, slot),
                 Timer::Ping => self.ping_timer(slot),
                 Timer::Presence => self.moved_timer(now, slot),
+                Timer::Update => self.update_timer(now, slot),
             }
             self.rest(slot);
         }
@@ -170,7 +172,9 @@ impl Shard {
                 self.reserve(slot, link, record_limit);
             }
             LinkEvent::Silent { .. } => self.fall_silent(now, slot),
-            LinkEvent::Transfer { .. } => {}
+            LinkEvent::Transfer { update, news, .. } => {
+                self.transfer_news(now, slot, update, news);
+            }
             LinkEvent::Unanswered { exchange, .. } => self.unanswered(now, slot, exchange),
             LinkEvent::Unsendable { exchange, .. } => self.unsendable(now, slot, exchange),
         }
@@ -191,7 +195,9 @@ impl Shard {
         match request {
             Request::Call { device, name, argument } => self.call(now, id, device, name, argument),
             Request::CancelIfWaiting { device, request } => self.cancel(device, request),
-            Request::CancelUpdate { .. } => self.reply(id, Ok(Reply::Done)),
+            Request::CancelUpdate { device, update } => {
+                self.cancel_update(now, id, device, update);
+            }
             Request::KeyReplaced { device } => {
                 self.key_replaced(now, device);
                 self.reply(id, Ok(Reply::Done));
@@ -206,7 +212,7 @@ impl Shard {
                 let states = known.map(Device::state).collect();
                 self.reply(id, Ok(Reply::States(states)));
             }
-            Request::Update { .. } => self.reply(id, Err(Refusal::Unavailable)),
+            Request::Update { device, update } => self.update(now, id, device, update),
         }
     }
 

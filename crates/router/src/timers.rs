@@ -17,11 +17,13 @@ pub(crate) enum Timer {
     Ping,
     /// Another address may be written down again.
     Presence,
+    /// What an update waits for did not happen.
+    Update,
 }
 
 /// When the timers of a device are due.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Dues([Option<Mono>; 4]);
+pub(crate) struct Dues([Option<Mono>; 5]);
 
 impl Dues {
     pub(crate) fn is_empty(&self) -> bool {
@@ -29,12 +31,13 @@ impl Dues {
     }
 
     fn of(&mut self, timer: Timer) -> &mut Option<Mono> {
-        let [call, describe, ping, presence] = &mut self.0;
+        let [call, describe, ping, presence, update] = &mut self.0;
         match timer {
             Timer::Call => call,
             Timer::Describe => describe,
             Timer::Ping => ping,
             Timer::Presence => presence,
+            Timer::Update => update,
         }
     }
 }
@@ -60,7 +63,8 @@ impl Timers {
 
     /// Stops all timers of a device.
     pub(crate) fn stop(&mut self, slot: Slot, device: &mut Device) {
-        for timer in [Timer::Call, Timer::Describe, Timer::Ping, Timer::Presence] {
+        let all = [Timer::Call, Timer::Describe, Timer::Ping, Timer::Presence, Timer::Update];
+        for timer in all {
             self.set(slot, device, timer, None);
         }
     }

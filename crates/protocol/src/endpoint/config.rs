@@ -24,6 +24,8 @@ pub struct EndpointConfig {
     pub handshakes_per_address_max: usize,
     /// Life of a handshake, its Hello included.
     pub handshake_life: Duration,
+    /// Bytes of chunks of updates that are sent in a second, repetitions included; 0: no bound.
+    pub update_bandwidth: u64,
 }
 
 impl EndpointConfig {
@@ -38,6 +40,7 @@ impl EndpointConfig {
             handshakes_max: limits::HANDSHAKES_OPEN_MAX,
             handshakes_per_address_max: limits::HANDSHAKES_OPEN_PER_ADDRESS_MAX,
             handshake_life: limits::HANDSHAKE_LIFE,
+            update_bandwidth: limits::UPDATE_BANDWIDTH / u64::from(shards.max(1)),
         }
     }
 }

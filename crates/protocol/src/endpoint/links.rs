@@ -112,6 +112,13 @@ impl Endpoint {
             NeedAnswer::Job { handshake, done } => self.handle_job(now, handshake, done),
             NeedAnswer::Owner { link, ids } => self.handle_owner(now, link, &ids),
             NeedAnswer::Bind { link, bound } => self.handle_bound(now, link, bound),
+            NeedAnswer::Room { link, frames } => {
+                let Some(slot) = self.slots.by_link(link) else { return };
+                self.with_connection(now, slot, |connection, cx| {
+                    connection.take_room(cx.now.mono, frames);
+                    super::Upshot::Done
+                });
+            }
         }
     }
 

@@ -20,6 +20,7 @@ mod output;
 mod restore;
 mod slots;
 mod timers;
+mod updates;
 
 use model::link::{Command, LinkEvent};
 use model::{LinkId, Mono, Now, Traffic};
@@ -36,6 +37,7 @@ use self::output::{Outbox, Sent};
 pub use self::restore::shard_of;
 use self::slots::Slots;
 use self::timers::Timers;
+use self::updates::Updates;
 
 /// All sessions of one socket set. See the [module](self) for how to drive it.
 pub struct Endpoint {
@@ -45,6 +47,7 @@ pub struct Endpoint {
     slots: Slots,
     timers: Timers,
     handshakes: Handshakes,
+    updates: Updates,
     out: Outbox,
     counters: Counters,
     scratch: Vec<u8>,
@@ -63,6 +66,7 @@ impl Endpoint {
             slots: Slots::new(config.shard, hash_seed),
             timers: Timers::default(),
             handshakes: Handshakes::default(),
+            updates: Updates::new(config.update_bandwidth),
             out: Outbox::default(),
             counters: Counters::default(),
             scratch: Vec::with_capacity(SCRATCH_BYTES),
@@ -95,6 +99,7 @@ impl Endpoint {
         while let Some(slot) = self.timers.pop_due(now.mono) {
             self.with_connection(now, slot, |connection, cx| connection.handle_timeout(cx));
         }
+        self.send_chunks_due(now);
     }
 
     /// Tells everything about sessions that is told later otherwise: for an end in order.
@@ -109,7 +114,8 @@ impl Endpoint {
 
     /// When [`Self::handle_timeout`] is to be called at the latest.
     pub fn next_timeout(&self) -> Option<Mono> {
-        self.timers.next().into_iter().chain(self.handshakes.next_timeout()).min()
+        let rare = self.handshakes.next_timeout().into_iter().chain(self.updates.next_timeout());
+        self.timers.next().into_iter().chain(rare).min()
     }
 
     /// The next thing for the shell to carry.
@@ -142,7 +148,10 @@ impl Endpoint {
             scratch: &mut self.scratch,
         };
         let sent = Sent::before(cx.out);
-        let upshot = act(connection, &mut cx);
+        let upshot = match act(connection, &mut cx) {
+            Upshot::Done => connection.drive_transfer(&mut cx),
+            upshot @ (Upshot::Greeted(_) | Upshot::Ended { .. }) => upshot,
+        };
         let sent = sent.since(&self.out, connection.peer);
         connection.traffic += Traffic { received: 0, sent };
         match upshot {
@@ -157,6 +166,9 @@ impl Endpoint {
         let Some(connection) = self.slots.get_mut(slot) else { return };
         connection.settle();
         connection.tell_traffic_in_time(now.mono, &mut self.out);
+        if connection.joins_queue(now.mono) {
+            self.updates.join(slot, now.mono);
+        }
         if let Some(at) = connection.deadline(now.mono) {
             // Never at once: a connection that cannot do what is due must not stop the others.
             self.timers.set_no_later(slot, at.max(Mono(now.mono.0 + TIMER_STEP_US)));

@@ -59,6 +59,11 @@ pub enum Need {
         /// SHA-256 of the key's SubjectPublicKeyInfo.
         hash: KeyHash,
     },
+    /// How many more frames can wait for this stream? Answered at once.
+    Room {
+        /// Which connection.
+        link: LinkId,
+    },
     /// Trust on first use: may this key, which nobody registered, be bound to this device?
     Bind {
         /// Who asks.
@@ -93,6 +98,13 @@ pub enum NeedAnswer {
         link: LinkId,
         /// The ids.
         ids: Vec<DeviceId>,
+    },
+    /// So many more frames can wait.
+    Room {
+        /// Who asked.
+        link: LinkId,
+        /// How many.
+        frames: usize,
     },
     /// Whether the key was bound.
     Bind {

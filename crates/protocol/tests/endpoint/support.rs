@@ -154,6 +154,7 @@ impl World {
                 let ids = self.keys.get(&hash.0).cloned().unwrap_or_default();
                 NeedAnswer::Key { handshake, ids }
             }
+            Output::Need(Need::Room { link }) => NeedAnswer::Room { link, frames: 256 },
             Output::Need(Need::Owner { link, hash }) => {
                 let ids = self.keys.get(&hash.0).cloned().unwrap_or_default();
                 NeedAnswer::Owner { link, ids }

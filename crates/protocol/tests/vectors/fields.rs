@@ -170,13 +170,8 @@ fn updates_are_told_apart() {
 
 #[test]
 fn what_the_cloud_says_of_updates_is_read_as_a_device_reads_it() {
-    let begin = |fast| UpdateBegin {
-        fast,
-        chunk_bytes: 512,
-        file_bytes: 1300,
-        store: 0,
-        address: 0,
-    };
+    let begin =
+        |fast| UpdateBegin { fast, chunk_bytes: 512, file_bytes: 1300, store: 0, address: 0 };
     let start = UpdateStart {
         file_bytes: 1000,
         sha256: None,

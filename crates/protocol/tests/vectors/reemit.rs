@@ -132,9 +132,9 @@ pub(crate) fn cloud_message(bytes: &[u8], transport: Transport, version: u16) ->
             ota_command(&command, id, token.byte().unwrap_or(0), &mut out);
             return Some(out);
         }
-        FromCloud::Acknowledged { .. }
-        | FromCloud::Ledger(_)
-        | FromCloud::ServerMoved(_) => return None,
+        FromCloud::Acknowledged { .. } | FromCloud::Ledger(_) | FromCloud::ServerMoved(_) => {
+            return None;
+        }
         other => panic!("the cloud says no such thing: {other:?}"),
     };
     let written = cloud::encode(

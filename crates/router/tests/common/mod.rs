@@ -66,6 +66,8 @@ pub(crate) struct World {
     pub(crate) notified: Vec<Event>,
     /// How updates went.
     pub(crate) reports: Vec<UpdateReport>,
+    /// Updates for other shards.
+    pub(crate) handed_over: Vec<(DeviceId, router::Handover)>,
     pub(crate) replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
     pub(crate) replied_at: BTreeMap<RequestId, Mono>,
     pub(crate) claims: Vec<(DeviceId, String)>,
@@ -103,6 +105,7 @@ impl World {
             commands: Vec::new(),
             notified: Vec::new(),
             reports: Vec::new(),
+            handed_over: Vec::new(),
             replies: BTreeMap::new(),
             replied_at: BTreeMap::new(),
             claims: Vec::new(),
@@ -317,6 +320,7 @@ impl World {
                 self.replied_at.insert(id, self.now.mono);
                 assert!(self.replies.insert(id, result).is_none(), "one reply for each request");
             }
+            Effect::HandOver { device, update } => self.handed_over.push((device, *update)),
             Effect::Report(report) => self.reports.push(report),
         }
     }

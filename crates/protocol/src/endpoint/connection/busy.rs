@@ -11,6 +11,7 @@ use super::duplicates::Duplicates;
 use super::exchange::Exchange;
 use super::laps;
 use super::newcomer::Newcomer;
+use super::updating::Updating;
 
 /// The rare state of a connection.
 #[derive(Debug, Default)]
@@ -32,6 +33,8 @@ pub(crate) struct Busy {
     pub(crate) reserve_asked_at: Option<Mono>,
     /// A session that nobody said Hello on.
     pub(crate) newcomer: Option<Box<Newcomer>>,
+    /// An image on its way.
+    pub(crate) transfer: Option<Box<Updating>>,
     /// Tokens whose answer did not come, and when each may be used again.
     retired_tokens: Vec<(u8, Mono)>,
 }
@@ -52,6 +55,7 @@ impl Busy {
             && self.quiet_until.is_none()
             && self.reserve_asked_at.is_none()
             && self.newcomer.is_none()
+            && self.transfer.is_none()
             && self.retired_tokens.is_empty()
     }
 
@@ -83,7 +87,9 @@ impl Busy {
     }
 
     fn is_free(&self, token: u8, now: Mono) -> bool {
+        let transfer = self.transfer.as_ref().and_then(|updating| updating.transfer.token());
         self.exchanges.iter().all(|exchange| exchange.token != Some(token))
+            && transfer != Some(token)
             && self.retired_tokens.iter().all(|(retired, until)| *retired != token || *until <= now)
     }
 
@@ -109,12 +115,14 @@ impl Busy {
         let exchanges = self.exchanges.iter().filter_map(|exchange| exchange.deadline(can_send));
         let retired = self.retired_tokens.iter().map(|(_, until)| *until);
         let newcomer = self.newcomer.as_ref().map(|newcomer| newcomer.expires_at);
+        let transfer = self.transfer.as_ref().filter(|_| can_send);
         exchanges
             .chain(retired)
             .chain(newcomer)
             .chain(self.duplicates.deadline(now))
             .chain(self.bodies.deadline())
             .chain(self.quiet_until)
+            .chain(transfer.and_then(|updating| updating.deadline(now)))
             .chain(self.reserve_asked_at.map(|at| at.after(RESERVE_AGAIN)))
             .min()
     }

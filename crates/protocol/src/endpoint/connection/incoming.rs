@@ -96,7 +96,7 @@ impl Connection {
         }
         if packet.code().is_response() || is_reaction(&packet) {
             self.hear(cx, arrival, News::Life);
-            self.handle_response(cx, &packet);
+            self.handle_response(cx, &packet, arrival.record);
             self.device_listens(cx);
             return Upshot::Done;
         }
@@ -210,7 +210,8 @@ impl Connection {
             Request::Publish(request) => self.handle_publish(cx, arrival, header, fate, &request),
             Request::Describe(post) => self.handle_describe(cx, arrival, header, fate, &post),
             Request::Mesh => self.refuse(cx, header, Code::CHANGED),
-            Request::Ota(_) | Request::Unknown => self.refuse(cx, header, Code::NOT_FOUND),
+            Request::Ota(request) => self.handle_ota(cx, arrival, header, fate, &request),
+            Request::Unknown => self.refuse(cx, header, Code::NOT_FOUND),
             Request::Hello(_) => {}
         }
     }

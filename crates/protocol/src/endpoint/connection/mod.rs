@@ -20,6 +20,7 @@ mod publishing;
 mod responses;
 mod timeout;
 mod traits;
+mod updating;
 
 use std::net::SocketAddr;
 
@@ -269,7 +270,8 @@ impl Connection {
 
     /// When it wants to be woken.
     pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
-        let silence = self.online.then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
+        let is_watched = self.online && !self.is_updating();
+        let silence = is_watched.then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
         let can_send = self.can_send();
         let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
         silence.into_iter().chain(busy).chain(self.tell_at).min()

@@ -43,6 +43,7 @@ impl Connection {
     }
 
     fn forget_exchanges(&mut self, now: Mono) {
+        self.forget_transfer(now);
         let Some(busy) = &mut self.busy else { return };
         for exchange in std::mem::take(&mut busy.exchanges) {
             busy.retire(exchange.token, now);

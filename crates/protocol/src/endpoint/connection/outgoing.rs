@@ -20,7 +20,8 @@ impl Connection {
             Command::Send { exchange, message } => self.send(cx, exchange, message),
             Command::Reserved { record_limit } => self.take_reservation(cx, record_limit),
             Command::Reset { receipt } => self.reset(cx, receipt),
-            Command::BeginTransfer(_) | Command::EndTransfer { .. } => {}
+            Command::BeginTransfer(transfer) => self.begin_transfer(cx, *transfer),
+            Command::EndTransfer { update } => self.end_transfer(cx, update),
             Command::Close => {
                 self.send_alert(cx, alert::WARNING, alert::CLOSE_NOTIFY);
                 return Upshot::Ended { forget: true };

@@ -14,9 +14,17 @@ use crate::message::{Response, describe};
 impl Connection {
     /// Takes an acknowledgement, a reset or an answer. An answer is acknowledged if it is confirmable,
     /// whether anybody waits for it or not: left alone it would end the session.
-    pub(super) fn handle_response(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) {
+    pub(super) fn handle_response(
+        &mut self,
+        cx: &mut Context<'_>,
+        packet: &Packet<'_>,
+        record: u64,
+    ) {
         if packet.is_confirmable() {
             self.acknowledge_with(cx, packet.message_id(), Token::EMPTY, Code::EMPTY);
+        }
+        if self.transfer_answered(cx, packet, record) {
+            return;
         }
         let position = self.position(packet);
         match (Response::read(packet), position) {
@@ -26,6 +34,7 @@ impl Connection {
                 self.handle_answer(cx, position, &answer);
             }
             (Some(Response::Reset), Some(position)) => self.handle_reset(cx, position),
+            (Some(Response::Reset), None) if self.is_updating() => self.transfer_reset(),
             (Some(Response::Answer(_) | Response::Reset), None) | (None, _) => {
                 cx.counters.answers_unmatched += 1;
             }

@@ -27,7 +27,7 @@ impl Connection {
             self.tell_rest(cx);
         }
         self.probe_if_due(cx);
-        if self.online && self.silent_at() <= now {
+        if self.online && !self.is_updating() && self.silent_at() <= now {
             return self.fall_silent(cx);
         }
         Upshot::Done
@@ -35,7 +35,7 @@ impl Connection {
 
     /// Asks a TCP device for a sign of life: any message of it is one.
     fn probe_if_due(&mut self, cx: &mut Context<'_>) {
-        if !self.online || self.probe_at().is_none_or(|at| at > cx.now.mono) {
+        if !self.online || self.is_updating() || self.probe_at().is_none_or(|at| at > cx.now.mono) {
             return;
         }
         if let Channel::Stream(stream) = &mut self.channel {
@@ -102,6 +102,7 @@ impl Connection {
         self.unannounced = true;
         self.keep_alive.give_up();
         let (link, now) = (self.link, cx.now.mono);
+        self.forget_transfer(now);
         let Some(busy) = &mut self.busy else { return };
         let given_up = busy.exchanges.extract_if(.., |exchange| exchange.is_unacknowledged());
         let given_up: Vec<_> = given_up.map(|exchange| (exchange.id, exchange.token)).collect();
@@ -128,7 +129,7 @@ impl Connection {
         }
     }
 
-    fn fall_silent(&mut self, cx: &mut Context<'_>) -> Upshot {
+    pub(super) fn fall_silent(&mut self, cx: &mut Context<'_>) -> Upshot {
         cx.out.event(LinkEvent::Silent { link: self.link });
         self.give_up(cx);
         match self.transport() {

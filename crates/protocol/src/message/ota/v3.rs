@@ -207,10 +207,5 @@ fn read_flag(packet: &Packet<'_>, number: u16) -> Option<bool> {
 }
 
 fn plain(message_id: u16) -> Header {
-    Header {
-        message_type: Type::NonConfirmable,
-        code: Code::POST,
-        message_id,
-        token: Token::EMPTY,
-    }
+    Header { message_type: Type::NonConfirmable, code: Code::POST, message_id, token: Token::EMPTY }
 }

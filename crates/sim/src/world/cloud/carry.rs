@@ -159,7 +159,8 @@ impl Cloud {
                 }
                 Effect::Record(sequence, entry) => self.record(shard, sequence, entry),
                 Effect::Reply(id, result) => self.out.push(Out::Reply { id, result }),
-                Effect::Report(_) => {}
+                // Worlds ask for no updates.
+                Effect::HandOver { .. } | Effect::Report(_) => {}
             }
         }
     }
@@ -201,6 +202,7 @@ impl Cloud {
                 let done = job.run(&*self.secrets.curve, &self.secrets.identity);
                 return self.later(now.mono, Late::Dtls { shard, handshake, done });
             }
+            Need::Room { link } => NeedAnswer::Room { link, frames: 256 },
             Need::Owner { link, hash } => {
                 NeedAnswer::Owner { link, ids: self.registry.ids_by_key(hash) }
             }
