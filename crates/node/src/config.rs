@@ -36,6 +36,9 @@ pub struct NodeConfig {
     pub publish_burst: u32,
     /// Milliseconds for which a device gains one publish; 0 switches the limit off. Default 1,000.
     pub publish_refill_ms: u32,
+    /// Bytes of updates that all shards together send in a second, repetitions included; 0: no bound.
+    /// Default 8 MiB.
+    pub update_bandwidth: u64,
     /// Plans and what operations cost. Default: those that ship.
     pub catalogues: Catalogues,
     /// Name of the catalogue of accounts that agreed to none. Default `2022`.
@@ -62,6 +65,7 @@ impl Default for NodeConfig {
             trust_on_first_use: false,
             publish_burst: limits::PUBLISH_BURST,
             publish_refill_ms: 1000,
+            update_bandwidth: limits::UPDATE_BANDWIDTH,
             catalogues: Catalogues::default(),
             catalogue: "2022".to_owned(),
             commit_wait: Duration::ZERO,

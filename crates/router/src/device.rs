@@ -88,15 +88,15 @@ pub(crate) struct Facts {
     pub(crate) system_version: u16,
     /// 0: not told.
     pub(crate) message_bytes_max: u16,
-    /// Of a chunk of an update; 0: not told.
-    pub(crate) chunk_bytes: u16,
-    /// Of a file; 0: not told.
-    pub(crate) binary_bytes_max: u32,
+    /// Of a chunk of an update, in words of 4 bytes; 0: not told.
+    chunk_words: u8,
+    /// Of a file, in KiB, rounded up; 0: not told.
+    binary_kib_max: u16,
 }
 
 impl Facts {
     pub(crate) fn of(hello: &Hello, transport: Transport) -> Self {
-        Self {
+        let mut facts = Self {
             transport,
             platform: hello.platform,
             flags: hello.flags,
@@ -104,9 +104,32 @@ impl Facts {
             product_version: hello.product_version,
             system_version: hello.system.map_or(0, |system| system.version),
             message_bytes_max: hello.system.map_or(0, |system| system.message_bytes_max),
-            chunk_bytes: hello.system.map_or(0, |system| system.chunk_bytes),
-            binary_bytes_max: hello.system.map_or(0, |system| system.binary_bytes_max),
+            chunk_words: 0,
+            binary_kib_max: 0,
+        };
+        if let Some(system) = hello.system {
+            facts.set_chunk_bytes(system.chunk_bytes);
+            facts.set_binary_bytes_max(system.binary_bytes_max);
         }
+        facts
+    }
+
+    /// Of a chunk of an update; 0: not told.
+    pub(crate) fn chunk_bytes(&self) -> u16 {
+        u16::from(self.chunk_words) * 4
+    }
+
+    pub(crate) fn set_chunk_bytes(&mut self, bytes: u16) {
+        self.chunk_words = u8::try_from(bytes / 4).unwrap_or(u8::MAX);
+    }
+
+    /// Of a file; 0: not told.
+    pub(crate) fn binary_bytes_max(&self) -> u32 {
+        u32::from(self.binary_kib_max) * 1024
+    }
+
+    pub(crate) fn set_binary_bytes_max(&mut self, bytes: u32) {
+        self.binary_kib_max = u16::try_from(bytes.div_ceil(1024)).unwrap_or(u16::MAX);
     }
 }
 

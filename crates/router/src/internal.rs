@@ -110,11 +110,12 @@ impl Shard {
         match internal {
             Internal::BinaryBytesMax => {
                 let told = number(publish.data.as_ref());
-                self.devices.get_mut(slot)?.facts.binary_bytes_max = told.unwrap_or(0);
+                let facts = &mut self.devices.get_mut(slot)?.facts;
+                facts.set_binary_bytes_max(told.unwrap_or(0));
             }
             Internal::ChunkBytes => {
                 let told = number(publish.data.as_ref()).and_then(|told| told.try_into().ok());
-                self.devices.get_mut(slot)?.facts.chunk_bytes = told.unwrap_or(0);
+                self.devices.get_mut(slot)?.facts.set_chunk_bytes(told.unwrap_or(0));
             }
             // The code is a secret of its maker.
             Internal::ClaimCode => {

@@ -33,6 +33,13 @@ const PACE_MAX: Duration = Duration::from_millis(50);
 const MISSED_MAX: usize = 64;
 /// Rounds in which the device asks for the same chunks again, or for none.
 const ROUNDS_IDLE_MAX: u32 = 8;
+/// From so many missed chunks on, if they are one in ten or more of those in between, the network is bad.
+const MANY_MISSED: usize = 16;
+const MANY_OF: usize = 10;
+/// Passes over the rest of the file.
+const PASSES_MAX: u32 = 6;
+/// Times in a row that nothing comes back when it is asked what is missing.
+const UNANSWERED_MAX: u32 = 4;
 /// Times that one chunk of the slow form is sent.
 const SLOW_ATTEMPTS_MAX: u32 = 5;
 /// A chunk's message around its data.
@@ -43,13 +50,17 @@ pub(super) struct Sender {
     transport: Transport,
     chunk_bytes: u16,
     stage: Stage,
-    /// Chunks below this one were sent.
+    /// The chunk to send next if none is missed.
     next: u32,
+    /// Chunks below this one were sent.
+    sent: u32,
+    passes: u32,
     /// Chunks to be sent again.
     missed: VecDeque<u16>,
     /// What was missed last.
     missed_before: Vec<u16>,
     rounds_idle: u32,
+    unanswered: u32,
     pace: Duration,
     chunk_at: Mono,
 }
@@ -83,9 +94,12 @@ impl Sender {
             chunk_bytes,
             stage: Stage::Begin,
             next: 0,
+            sent: 0,
+            passes: 0,
             missed: VecDeque::new(),
             missed_before: Vec::new(),
             rounds_idle: 0,
+            unanswered: 0,
             pace: PACE_MIN,
             chunk_at: Mono(0),
         }
@@ -158,6 +172,7 @@ impl Sender {
 
     pub(super) fn answered(&mut self, order: &Order, packet: &Packet<'_>, now: Mono) -> Verdict {
         let (code, text) = (packet.code().number(), super::text(packet.payload));
+        self.unanswered = 0;
         match (&self.stage, packet.code().is_success()) {
             (Stage::Beginning, true) => {
                 let is_fast = packet.payload.first() == Some(&1);
@@ -178,6 +193,17 @@ impl Sender {
                 Verdict::default()
             }
         }
+    }
+
+    /// Nothing came back. To ask once more whether anything is missing does no harm; a chunk without
+    /// index would be taken for the next one.
+    pub(super) fn unanswered(&mut self) -> Verdict {
+        self.unanswered += 1;
+        if matches!(self.stage, Stage::Finishing) && self.unanswered < UNANSWERED_MAX {
+            self.stage = Stage::Done;
+            return Verdict::default();
+        }
+        Verdict::ended(TransferEnd::Stalled)
     }
 
     fn slow_answered(&mut self, order: &Order, attempts: u32, is_good: bool) -> Verdict {
@@ -212,18 +238,13 @@ impl Sender {
     }
 
     /// The device asks for chunks.
-    pub(super) fn chunk_missed(
-        &mut self,
-        order: &Order,
-        told: &ChunkMissed<'_>,
-        now: Mono,
-    ) -> Verdict {
+    pub(super) fn chunk_missed(&mut self, told: &ChunkMissed<'_>, now: Mono) -> Verdict {
         let can_be = match self.stage {
             Stage::Fast | Stage::Done | Stage::Finishing | Stage::Missing { .. } => true,
             Stage::Begin | Stage::Beginning | Stage::Slow { .. } => false,
         };
         // What was never sent is on its way anyhow.
-        let sent = self.next.min(self.total(order));
+        let sent = self.sent;
         let missed = told.indices().filter(|index| u32::from(*index) < sent).take(MISSED_MAX);
         let missed: Vec<_> = missed.collect();
         if !can_be || missed.is_empty() {
@@ -235,12 +256,26 @@ impl Sender {
         }
         self.pace = (self.pace * 5 / 4).min(PACE_MAX);
         self.missed = missed.iter().copied().collect();
+        self.go_back_if_bad(&missed);
         self.missed_before = missed;
         if matches!(self.stage, Stage::Missing { .. }) {
             self.stage = Stage::Fast;
             self.chunk_at = now;
         }
         Verdict::default()
+    }
+
+    /// A device names few chunks at a time, and may lose its session when one of its requests gets no
+    /// answer. When many are missing among those it can name, so they are behind: all that follow are
+    /// sent again.
+    fn go_back_if_bad(&mut self, missed: &[u16]) {
+        let (Some(first), Some(last)) = (missed.iter().min(), missed.iter().max()) else { return };
+        let named = usize::from(last - first) + 1;
+        let is_bad = missed.len() >= MANY_MISSED && missed.len() * MANY_OF >= named;
+        if is_bad && self.passes < PASSES_MAX {
+            self.passes += 1;
+            self.next = u32::from(*last) + 1;
+        }
     }
 
     /// A classic device noticed by itself that it has everything.
@@ -276,6 +311,7 @@ impl Sender {
         let piece = self.piece(order, index);
         Chunk::of(Some(u16::try_from(index).ok()?), &piece).emit(id, token, out);
         self.next += u32::from(again.is_none());
+        self.sent = self.sent.max(self.next);
         if self.transport == Transport::Udp {
             self.chunk_at = now.after(self.pace);
         }
@@ -295,7 +331,8 @@ impl Sender {
 
     /// Bytes that were sent.
     pub(super) fn bytes(&self, order: &Order) -> u32 {
-        self.next.saturating_mul(self.chunk_bytes.into()).min(order.image.size())
+        let sent = self.sent.max(self.next);
+        sent.saturating_mul(self.chunk_bytes.into()).min(order.image.size())
     }
 
     pub(super) fn deadline(&self, now: Mono) -> Option<Mono> {

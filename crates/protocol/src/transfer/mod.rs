@@ -218,7 +218,7 @@ impl Transfer {
         let verdict = match (&mut self.sender, request) {
             (Sender::V3(sender), OtaRequest::UpdateAck(ack)) => sender.update_ack(ack, record, now),
             (Sender::Legacy(sender), OtaRequest::ChunkMissed(missed)) => {
-                sender.chunk_missed(&self.order, missed, now)
+                sender.chunk_missed(missed, now)
             }
             (Sender::Legacy(sender), OtaRequest::UpdateDone(result)) => sender.device_done(result),
             (Sender::V3(_), OtaRequest::ChunkMissed(_) | OtaRequest::UpdateDone(_))
@@ -269,7 +269,12 @@ impl Transfer {
     /// Does what is due, but for repetitions.
     pub(crate) fn expire(&mut self, now: Mono) {
         if self.ask.as_ref().is_some_and(|ask| ask.is_given_up(now)) {
-            return self.take(Verdict::ended(TransferEnd::Stalled));
+            self.ask = None;
+            let verdict = match &mut self.sender {
+                Sender::Legacy(sender) => sender.unanswered(),
+                Sender::V3(_) => Verdict::ended(TransferEnd::Stalled),
+            };
+            return self.take(verdict);
         }
         let verdict = match &mut self.sender {
             Sender::Legacy(sender) => sender.expire(now),

@@ -94,7 +94,9 @@ impl Window {
     /// The chunk to send next, from 1; none for now if the window is full.
     pub(super) fn next(&self) -> Option<u32> {
         let open = self.sent.iter().filter(|sent| sent.fate == Fate::Open).count();
-        if open >= self.congestion as usize {
+        let is_first_lost = self.sent.front().is_some_and(|sent| sent.fate == Fate::Lost);
+        // The chunk that holds up all others waits for nobody.
+        if open >= self.congestion as usize && !is_first_lost {
             return None;
         }
         let lost = self.sent.iter().position(|sent| sent.fate == Fate::Lost);

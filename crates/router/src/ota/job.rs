@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(super) may_be_applied: bool,
     /// The session was ended because the device believed in an older update.
     pub(super) renewed: bool,
+    /// How often the device took it and came back without.
+    pub(super) unapplied: u32,
     pub(super) told_started: bool,
     pub(super) told_forced: bool,
     pub(super) told_pending: bool,
@@ -62,6 +64,7 @@ impl Job {
             bytes: 0,
             may_be_applied: false,
             renewed: false,
+            unapplied: 0,
             told_started: false,
             told_forced: false,
             told_pending: false,

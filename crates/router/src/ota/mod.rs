@@ -43,6 +43,8 @@ const RESTING: Duration = Duration::from_secs(5);
 /// Attempts in a row that bring nothing new; from the third on, small chunks (`ota.md` §3.1).
 const ATTEMPTS_MAX: u32 = 5;
 const ATTEMPTS_BOLD: u32 = 2;
+/// How often a device may take an update and come back without it.
+const APPLY_ATTEMPTS: u32 = 2;
 /// A chunk for devices that tell no size.
 const CHUNK_BYTES: u16 = 512;
 /// `messages.md` §6.1
@@ -63,7 +65,7 @@ impl Shard {
         if device.job().is_some() {
             return Err(Refusal::UpdateRunning);
         }
-        let (size, size_max) = (update.image.size(), device.facts.binary_bytes_max);
+        let (size, size_max) = (update.image.size(), device.facts.binary_bytes_max());
         device.busy().update = Some(Box::new(Job::new(update)));
         if size_max > 0 && size > size_max {
             self.fail_update(now, slot, UpdateFailure::TooLarge { size, size_max });
@@ -203,7 +205,7 @@ impl Shard {
             update: job.update.id,
             image: job.update.image.clone(),
             protocol,
-            chunk_bytes: if facts.chunk_bytes == 0 { CHUNK_BYTES } else { facts.chunk_bytes },
+            chunk_bytes: if facts.chunk_bytes() == 0 { CHUNK_BYTES } else { facts.chunk_bytes() },
             cautious: job.cautious,
             afresh: false,
         };
@@ -268,9 +270,7 @@ impl Shard {
         match (job.stage, shown) {
             (Stage::Looking | Stage::Verifying, Some(true)) => self.succeed(now, slot),
             (Stage::Looking, _) => self.permit(now, slot),
-            (Stage::Verifying, Some(false)) => {
-                self.fail_update(now, slot, UpdateFailure::NotApplied(String::new()));
-            }
+            (Stage::Verifying, Some(false)) => self.not_applied(now, slot, String::new()),
             (Stage::Verifying, None) => self.verify_by_hello(now, slot),
             (
                 Stage::Absent
@@ -292,10 +292,20 @@ impl Shard {
         let wanted = job.update.expected.and_then(|expected| expected.product_version);
         let told = device.facts.product_version;
         if wanted.is_some_and(|wanted| wanted != told) {
-            let why = format!("its product version is {told}");
-            return self.fail_update(now, slot, UpdateFailure::NotApplied(why));
+            return self.not_applied(now, slot, format!("its product version is {told}"));
         }
         self.succeed(now, slot);
+    }
+
+    /// A device applies nothing until it knows that its answer arrived: on a bad network it may never
+    /// learn that, so it is asked to take the file once more.
+    fn not_applied(&mut self, now: Now, slot: Slot, why: String) {
+        let Some(job) = self.job_mut(slot) else { return };
+        job.unapplied += 1;
+        if job.unapplied < APPLY_ATTEMPTS {
+            return self.permit(now, slot);
+        }
+        self.fail_update(now, slot, UpdateFailure::NotApplied(why));
     }
 
     pub(crate) fn update_timer(&mut self, now: Now, slot: Slot) {

@@ -35,8 +35,12 @@ impl Shard {
             TransferNews::Started { offset } => self.transfer_started(now, slot, offset),
             TransferNews::Progress { bytes } => self.transfer_progressed(now, slot, bytes),
             TransferNews::Validating => {
-                self.mark_told(slot, |job| job.may_be_applied = true);
-                self.report(now, slot, UpdateState::Validating);
+                let is_new = self
+                    .job_mut(slot)
+                    .is_some_and(|job| !std::mem::replace(&mut job.may_be_applied, true));
+                if is_new {
+                    self.report(now, slot, UpdateState::Validating);
+                }
             }
             TransferNews::Ended(end) => self.transfer_ended(now, slot, end),
         }
@@ -46,6 +50,7 @@ impl Shard {
         let Some(job) = self.job_mut(slot) else { return };
         let is_first = !std::mem::replace(&mut job.told_started, true);
         let automatic = job.update.automatic;
+        job.renewed = false;
         if offset > job.bytes {
             (job.bytes, job.attempts) = (offset, 1);
         }

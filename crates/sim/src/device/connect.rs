@@ -33,6 +33,7 @@ impl Device {
             Phase::Stream(handshake) => return Some(handshake.until),
             Phase::Hello { until, .. } => *until,
             Phase::Leaving { until } => Some(*until),
+            Phase::Online if self.is_updating() => self.update_timeout(),
             Phase::Online => Some(self.next_ping()),
         };
         [phase, self.outbox.next_timeout(), self.inbox.next_timeout()].into_iter().flatten().min()
@@ -155,6 +156,7 @@ impl Device {
                 self.observe(Observation::PublishLost { publish });
             }
         }
+        self.break_off_update();
         self.inbox.clear();
         self.uploads = Vec::new();
         self.answers = Vec::new();
@@ -265,6 +267,9 @@ impl Device {
 
     /// The keep-alive: a ping after silence, the end after more of it.
     fn watch(&mut self, now: Mono) {
+        if self.is_updating() {
+            return self.watch_update(now);
+        }
         if now < self.next_ping() {
             return;
         }
@@ -372,7 +377,9 @@ impl Loss {
             | Self::Power
             | Self::Requested
             | Self::Restart
-            | Self::Stream => false,
+            | Self::Stream
+            | Self::UpdateFailed
+            | Self::UpdateTimeout => false,
         }
     }
 }

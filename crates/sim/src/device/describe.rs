@@ -6,12 +6,13 @@ use model::{ApplicationDescription, Metric};
 use prost::Message as _;
 
 use super::profile::{Generation, Profile};
+use super::update::Installed;
 
 /// The system part: protobuf from 5.5 on, JSON before.
-pub(crate) fn system(profile: &Profile, modules: u32) -> Vec<u8> {
+pub(crate) fn system(profile: &Profile, modules: u32, installed: Option<&Installed>) -> Vec<u8> {
     match profile.generation {
-        Generation::Os6 => system_protobuf(profile, modules),
-        Generation::Os3 | Generation::Tcp => system_json(profile, modules).into_bytes(),
+        Generation::Os6 => system_protobuf(profile, modules, installed),
+        Generation::Os3 | Generation::Tcp => system_json(profile, modules, installed).into_bytes(),
     }
 }
 
@@ -27,12 +28,13 @@ pub(crate) fn application(description: &ApplicationDescription) -> Vec<u8> {
 pub(crate) fn both(
     profile: &Profile,
     modules: u32,
+    installed: Option<&Installed>,
     description: &ApplicationDescription,
 ) -> Vec<u8> {
     let mut json = String::from("{");
     write_application(&mut json, description);
     json.push(',');
-    json.push_str(system_json(profile, modules).trim_start_matches('{'));
+    json.push_str(system_json(profile, modules, installed).trim_start_matches('{'));
     json.into_bytes()
 }
 
@@ -60,7 +62,7 @@ fn write_application(json: &mut String, description: &ApplicationDescription) {
     json.push('}');
 }
 
-fn system_json(profile: &Profile, modules: u32) -> String {
+fn system_json(profile: &Profile, modules: u32, installed: Option<&Installed>) -> String {
     let mut json = format!("{{\"p\":{},\"m\":[", profile.platform.0);
     for index in 0..modules {
         let comma = if index == 0 { "" } else { "," };
@@ -72,17 +74,33 @@ fn system_json(profile: &Profile, modules: u32) -> String {
             profile.system_version
         );
     }
+    if let Some(installed) = installed {
+        let comma = if modules == 0 { "" } else { "," };
+        let _ = write!(
+            json,
+            "{comma}{{\"s\":{MODULE_BYTES},\"l\":\"m\",\"vc\":30,\"vv\":30,\"u\":\"{}\",\"f\":\"u\",\
+             \"n\":\"{}\",\"v\":{},\"d\":[]}}",
+            hex::encode(installed.sha256),
+            installed.index,
+            installed.version
+        );
+    }
     json.push_str("]}");
     json
 }
 
-fn system_protobuf(profile: &Profile, modules: u32) -> Vec<u8> {
+fn system_protobuf(profile: &Profile, modules: u32, installed: Option<&Installed>) -> Vec<u8> {
     let bootloader = Module::new(2, 0, 1000);
     let system = |index: u32| Module {
         dependencies: vec![Dependency { kind: 2, index: 0, version: 1000 }],
         ..Module::new(if index == 0 { 3 } else { 4 }, index, u32::from(profile.system_version))
     };
-    let modules = std::iter::once(bootloader).chain((0..modules).map(system)).collect();
+    let applied = installed.map(|installed| Module {
+        hash: Some(installed.sha256.to_vec()),
+        ..Module::new(installed.function.into(), installed.index.into(), installed.version.into())
+    });
+    let modules = std::iter::once(bootloader).chain((0..modules).map(system)).chain(applied);
+    let modules = modules.collect();
     SystemDescribe { firmware_modules: modules }.encode_to_vec()
 }
 
@@ -95,6 +113,7 @@ impl Module {
             max_size: MODULE_BYTES,
             checked_flags: VALIDITY,
             passed_flags: VALIDITY,
+            hash: None,
             dependencies: Vec::new(),
             size: MODULE_BYTES + 4,
         }
@@ -125,6 +144,8 @@ struct Module {
     checked_flags: u32,
     #[prost(fixed32, tag = "7")]
     passed_flags: u32,
+    #[prost(bytes = "vec", optional, tag = "8")]
+    hash: Option<Vec<u8>>,
     #[prost(message, repeated, tag = "9")]
     dependencies: Vec<Dependency>,
     #[prost(uint32, tag = "11")]
@@ -158,7 +179,7 @@ mod tests {
     #[test]
     fn the_whole_description_is_one_object() {
         let description = Program::recorded().description();
-        let json = both(&Profile::os3(), 0, &description);
+        let json = both(&Profile::os3(), 0, None, &description);
         let value: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
         assert_eq!(value["p"], 10);
         assert_eq!(value["v"]["v_double"], 9);
@@ -172,6 +193,6 @@ mod tests {
             "0a19080218e8072880808005351e0000003d1e0000005884808005",
             "0a20080318b8302880808005351e0000003d1e0000004a05080218e8075884808005"
         );
-        assert_eq!(hex::encode(system(&Profile::os6(), 1)), recorded);
+        assert_eq!(hex::encode(system(&Profile::os6(), 1, None)), recorded);
     }
 }

@@ -22,6 +22,10 @@ pub(crate) enum Purpose {
     /// An event, with the number `Device::publish` gave.
     Publish(u64),
     Subscribe,
+    /// The answer that an update is taken: it is applied when the server has it.
+    UpdateApplied,
+    /// The answer that it is not: the connection ends when the server has it.
+    UpdateBroken,
     /// An event of the system.
     System,
     Time,

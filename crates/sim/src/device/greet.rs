@@ -179,10 +179,13 @@ impl Device {
         let Self { setup, application, .. } = self;
         let program = application.program();
         match flag {
-            SYSTEM => describe::system(&setup.profile, setup.modules),
+            SYSTEM => describe::system(&setup.profile, setup.modules, self.installed()),
             APPLICATION => describe::application(&program.description()),
             METRICS => describe::metrics(&self.vitals()),
-            _ => describe::both(&setup.profile, setup.modules, &program.description()),
+            _ => {
+                let description = program.description();
+                describe::both(&setup.profile, setup.modules, self.installed(), &description)
+            }
         }
     }
 
@@ -218,8 +221,10 @@ impl Device {
     }
 
     fn tell_updates(&mut self, now: Mono) {
-        self.publish_system(now, "particle/device/updates/enabled", "true");
-        self.publish_system(now, "particle/device/updates/forced", "false");
+        let text = |is_so| if is_so { "true" } else { "false" };
+        let (enabled, forced) = (self.updates_enabled(), self.updates_forced());
+        self.publish_system(now, "particle/device/updates/enabled", text(enabled));
+        self.publish_system(now, "particle/device/updates/forced", text(forced));
     }
 
     fn post_description(&mut self, now: Mono, flag: u8) {
@@ -299,7 +304,8 @@ impl Device {
         let profile = &self.setup.profile;
         let mut payload = Vec::with_capacity(32);
         payload.extend(profile.product_id.to_be_bytes());
-        payload.extend(profile.product_version.to_be_bytes());
+        let installed = self.installed().and_then(|installed| installed.product_version);
+        payload.extend(installed.unwrap_or(profile.product_version).to_be_bytes());
         payload.extend(profile.flags.to_be_bytes());
         payload.extend(profile.platform.0.to_be_bytes());
         let id: &[u8] = if self.is_udp() { self.identity.id.as_bytes() } else { &[] };
@@ -315,6 +321,7 @@ impl Device {
     fn system_digest(&self) -> u64 {
         digest((
             &self.setup.modules,
+            self.installed().map(|installed| installed.sha256),
             self.setup.profile.system_version,
             self.setup.profile.platform,
         ))

@@ -21,6 +21,7 @@ mod publish;
 mod receive;
 mod retained;
 mod serve;
+mod update;
 mod wire;
 
 use std::collections::VecDeque;
@@ -47,6 +48,7 @@ pub(crate) use client_hello::first_client_hello;
 pub use handshake::HandshakeFailure;
 pub use publish::{Acknowledgement, Publish, PublishError};
 pub use retained::RetainedMemory;
+pub use update::{Installed, UpdateFault, UpdateStep};
 
 /// What a device is made of, shared by all devices that are alike.
 #[derive(Clone)]
@@ -61,6 +63,8 @@ pub struct Setup {
     pub modules: u32,
     /// Whether the firmware's own limit on publishes holds: 4 in any second.
     pub limits_publishes: bool,
+    /// Whether a legacy device wants one chunk of an update after the other.
+    pub takes_chunks_slowly: bool,
 }
 
 /// The server's public keys, as written to a device when it is set up.
@@ -136,6 +140,8 @@ pub enum Observation {
     Settled,
     /// The clock was set to these seconds since 1970.
     TimeSet(u32),
+    /// Something happened to an update.
+    Update(UpdateStep),
 }
 
 /// How a connection came about.
@@ -176,6 +182,10 @@ pub enum Loss {
     NoHello,
     /// A message of the server was never acknowledged by this firmware; the session is gone.
     Unacknowledgeable,
+    /// An update failed; the session is kept.
+    UpdateFailed,
+    /// Nothing of an update came for five minutes; the session is kept.
+    UpdateTimeout,
 }
 
 /// A device of one generation with its application, its retained memory and its connection.
@@ -204,6 +214,8 @@ pub struct Device {
     publishes: publish::Limiter,
     next_publish: u64,
     etag: u32,
+    /// Absent until something is to be kept there.
+    flash: Option<Box<update::Flash>>,
     is_settled: bool,
     outputs: VecDeque<Output>,
     observations: VecDeque<Observation>,
@@ -259,6 +271,7 @@ impl Setup {
             trust,
             modules: 1,
             limits_publishes: true,
+            takes_chunks_slowly: false,
         }
     }
 }
@@ -292,6 +305,7 @@ impl Device {
             publishes: publish::Limiter::default(),
             next_publish: 1,
             etag: 0,
+            flash: None,
             is_settled: false,
             outputs: VecDeque::new(),
             observations: VecDeque::new(),

@@ -49,6 +49,9 @@ impl Device {
                 after: now.since(sent.first_sent),
             }),
             Purpose::Subscribe => self.subscribed(code),
+            Purpose::UpdateApplied | Purpose::UpdateBroken => {
+                self.update_settled(now, sent.purpose);
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use super::exchange::Purpose;
 use super::greet::{APPLICATION, METRICS, PreparedAnswer, SYSTEM};
 use super::wire::{
     BAD_REQUEST, BLOCK2, CHANGED, CONTENT, CONTENT_FORMAT, EMPTY, ETAG, GET, Kind, NOT_FOUND, POST,
-    PUT, Received, SERVICE_UNAVAILABLE, URI_PATH, URI_QUERY, Writer,
+    PUT, Received, URI_PATH, URI_QUERY, Writer,
 };
 use super::{Device, Loss, Observation, Phase};
 
@@ -24,7 +24,9 @@ impl Device {
             (POST, Some(b'E' | b'e')) => self.take_event(now, message),
             (POST, Some(b'f')) => self.call_function(now, message),
             (POST, Some(b'h')) => self.take_server_hello(now, message),
-            (POST, Some(b'S' | b'u')) => self.refuse_update(now, message),
+            (POST, Some(b'S' | b'C' | b'F' | b'u' | b's' | b'c')) | (PUT, Some(b'u')) => {
+                self.take_update_message(now, message);
+            }
             (PUT, Some(b'k')) => self.change_key(now, message),
             (PUT, Some(b's')) => self.take_signal(message),
             _ => {}
@@ -95,6 +97,7 @@ impl Device {
         }
         if event.name.starts_with("particle/device/updates/forced") {
             let data = event.data.as_deref().map_or_else(String::new, lossy);
+            self.flash().forced = data == "true";
             self.publish_system(now, "particle/device/updates/forced", &data);
         }
     }
@@ -114,12 +117,6 @@ impl Device {
         if !self.is_udp() && matches!(self.phase, Phase::Hello { .. }) {
             self.hello_taken(now);
         }
-    }
-
-    /// No update can be applied here: refused as by a device that is busy.
-    fn refuse_update(&mut self, now: Mono, message: &Received<'_>) {
-        self.acknowledge_empty(message);
-        self.respond(now, message, SERVICE_UNAVAILABLE, &[]);
     }
 
     /// The acknowledgement carries the device's own next id, on both transports.
@@ -207,7 +204,7 @@ impl Device {
     }
 
     /// A separate answer with the token of the request: CON over UDP, NON over TCP.
-    fn respond(&mut self, now: Mono, message: &Received<'_>, code: u8, payload: &[u8]) {
+    pub(super) fn respond(&mut self, now: Mono, message: &Received<'_>, code: u8, payload: &[u8]) {
         let kind = if self.is_udp() { Kind::Con } else { Kind::Non };
         let answer = Writer::new(kind, code, self.next_id(), message.token).payload(payload);
         if self.is_udp() {
@@ -217,16 +214,16 @@ impl Device {
         }
     }
 
-    fn acknowledge_empty(&mut self, message: &Received<'_>) {
+    pub(super) fn acknowledge_empty(&mut self, message: &Received<'_>) {
         self.acknowledge(message, Writer::new(Kind::Ack, EMPTY, message.id, &[]).done());
     }
 
-    fn acknowledge_coded(&mut self, message: &Received<'_>, code: u8) {
+    pub(super) fn acknowledge_coded(&mut self, message: &Received<'_>, code: u8) {
         let answer = Writer::new(Kind::Ack, code, message.id, message.token).done();
         self.acknowledge(message, answer);
     }
 
-    fn acknowledge(&mut self, message: &Received<'_>, answer: Vec<u8>) {
+    pub(super) fn acknowledge(&mut self, message: &Received<'_>, answer: Vec<u8>) {
         if message.kind != Kind::Con {
             return;
         }

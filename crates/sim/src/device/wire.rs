@@ -15,6 +15,7 @@ pub(crate) const EMPTY: u8 = 0x00;
 pub(crate) const GET: u8 = 0x01;
 pub(crate) const POST: u8 = 0x02;
 pub(crate) const PUT: u8 = 0x03;
+pub(crate) const CREATED: u8 = 0x41;
 pub(crate) const CHANGED: u8 = 0x44;
 pub(crate) const CONTENT: u8 = 0x45;
 pub(crate) const BAD_REQUEST: u8 = 0x80;

@@ -300,7 +300,10 @@ impl Worker {
             }
             Observation::Event(_) => count(&shared.events),
             Observation::Called { .. } | Observation::Read { .. } => count(&shared.calls),
-            Observation::Settled | Observation::Signal(_) | Observation::TimeSet(_) => {}
+            Observation::Settled
+            | Observation::Signal(_)
+            | Observation::TimeSet(_)
+            | Observation::Update(_) => {}
         }
     }
 

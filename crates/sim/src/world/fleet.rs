@@ -54,6 +54,7 @@ impl Setups {
                 trust: trust.clone(),
                 modules: 1,
                 limits_publishes: true,
+                takes_chunks_slowly: false,
             })
         };
         Arc::clone(self.made.entry(key).or_insert_with(make))

@@ -37,7 +37,8 @@ impl Judge {
             Observation::PublishLost { .. }
             | Observation::Read { .. }
             | Observation::Signal(_)
-            | Observation::TimeSet(_) => {}
+            | Observation::TimeSet(_)
+            | Observation::Update(_) => {}
         }
     }
 
@@ -100,7 +101,10 @@ impl Judge {
         let is_allowed = match loss {
             Loss::Power | Loss::Requested | Loss::Restart => true,
             Loss::Reset => now < may_be_reset_until,
-            Loss::KeyChange | Loss::Unacknowledgeable => false,
+            Loss::KeyChange
+            | Loss::Unacknowledgeable
+            | Loss::UpdateFailed
+            | Loss::UpdateTimeout => false,
             Loss::Alert(_)
             | Loss::Handshake(_)
             | Loss::NoHello

@@ -1,0 +1,175 @@
+//! Images on their way to devices that behave as the firmware does, in virtual time: both protocols,
+//! bad networks, restarts of either side, faults of the device.
+
+mod updates_support;
+
+use std::time::Duration;
+
+use model::update::{UpdateFailure, WaitReason};
+use model::{UpdateId, UpdateState};
+use sim::device::profile::Generation;
+use sim::device::{Observation, UpdateFault, UpdateStep};
+use sim::network::Conditions;
+use updates_support::{Bench, bad_network, image};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MIB: usize = 1 << 20;
+
+#[test]
+fn an_image_arrives_bit_exact_and_is_told_of_from_its_start_to_the_new_version() {
+    for v3 in [true, false] {
+        let mut bench = Bench::new(1, Conditions::perfect(), v3);
+        let image = image(100_000, 7);
+        bench.update(&image, 1);
+        assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
+        bench.assert_installed(&image);
+        let states = bench.states();
+        assert_eq!(states.first(), Some(&UpdateState::Started { offset: 0 }));
+        assert!(
+            states.contains(&UpdateState::Validating) && states.contains(&UpdateState::Restarting)
+        );
+        assert_eq!(states.last(), Some(&UpdateState::Succeeded));
+        assert_eq!(bench.flash_statuses(), ["started", "success"]);
+    }
+}
+
+#[test]
+fn an_image_arrives_bit_exact_over_a_stream() {
+    let mut bench = Bench::of(1, Conditions::perfect(), Generation::Tcp, false);
+    let image = image(100_000, 7);
+    bench.update(&image, 1);
+    assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
+    bench.assert_installed(&image);
+}
+
+#[test]
+fn a_mebibyte_arrives_bit_exact_at_0_10_and_30_percent_loss() {
+    for (seed, loss) in [(1, 0), (2, 10), (3, 30), (4, 30)] {
+        for v3 in [true, false] {
+            let mut bench = Bench::new(seed, bad_network(loss), v3);
+            let image = image(MIB, seed as u8);
+            bench.update(&image, 1);
+            assert!(bench.run_to_end(6 * HOUR), "{loss} % {v3}: {:?}", bench.states().last());
+            bench.assert_installed(&image);
+            assert!(!bench.observed(&Observation::Update(UpdateStep::Trapped)));
+        }
+    }
+}
+
+#[test]
+fn a_device_that_restarts_gets_what_it_lacks_and_a_legacy_one_everything_again() {
+    for seed in 1..6 {
+        for v3 in [true, false] {
+            let mut bench = Bench::new(seed, bad_network(5), v3);
+            let chunk = 20 + 25 * seed as u32;
+            bench.set_fault(UpdateFault::PowerCut { chunk });
+            let image = image(200_000, 3);
+            bench.update(&image, 1);
+            assert!(bench.run_to_end(2 * HOUR), "{seed} {v3}: {:?}", bench.states());
+            bench.assert_installed(&image);
+            let offsets = bench.offsets();
+            assert_eq!(offsets.len(), 2, "{offsets:?}");
+            assert_eq!(offsets[0], 0);
+            assert_eq!(offsets[1] > 0, v3, "{offsets:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_forgot_everything_but_its_sessions_goes_on() {
+    for seed in 1..6 {
+        for v3 in [true, false] {
+            let mut bench = Bench::new(seed, bad_network(5), v3);
+            let image = image(200_000, 5);
+            bench.update(&image, 1);
+            bench.run(Duration::from_millis(600 + 700 * seed));
+            bench.restart_server();
+            bench.update(&image, 2);
+            assert!(bench.run_to_end(2 * HOUR), "{seed} {v3}: {:?}", bench.states());
+            bench.assert_installed(&image);
+            assert_eq!(bench.states().last(), Some(&UpdateState::Succeeded));
+        }
+    }
+}
+
+#[test]
+fn an_image_of_256_kib_costs_at_most_a_tenth_more_than_its_size_on_the_wire() {
+    let mut bench = Bench::new(1, Conditions::perfect(), true);
+    let image = image(256 << 10, 9);
+    bench.run(Duration::from_secs(60));
+    let before = bench.wire_bytes();
+    bench.update(&image, 1);
+    assert!(bench.run_until_state(HOUR, |state| *state == UpdateState::Restarting));
+    let cost = bench.wire_bytes() - before;
+    assert!(cost * 100 <= 110 * image.len() as u64, "{cost} of {}", image.len());
+}
+
+#[test]
+fn a_bad_image_a_refusal_and_a_device_that_stays_as_it_was_fail_with_the_reason() {
+    let failures = |fault, v3| {
+        let mut bench = Bench::new(1, Conditions::perfect(), v3);
+        bench.set_fault(fault);
+        bench.update(&image(20_000, 1), 1);
+        assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
+        match bench.states().last() {
+            Some(UpdateState::Failed(failure)) => failure.clone(),
+            other => panic!("{other:?}"),
+        }
+    };
+    for v3 in [true, false] {
+        assert!(
+            matches!(failures(UpdateFault::HashMismatch, v3), UpdateFailure::Invalid(text) if text.contains("-1330"))
+        );
+        assert!(matches!(failures(UpdateFault::FlashError, v3), UpdateFailure::Invalid(_)));
+        assert!(matches!(
+            failures(UpdateFault::Refuses, v3),
+            UpdateFailure::Refused { code: 503, .. }
+        ));
+        assert!(matches!(failures(UpdateFault::NotApplied, v3), UpdateFailure::NotApplied(_)));
+    }
+}
+
+#[test]
+fn disabled_updates_wait_for_the_application_unless_they_are_forced() {
+    for v3 in [true, false] {
+        let mut bench = Bench::disabled(1, v3);
+        let image = image(20_000, 1);
+        bench.update(&image, 1);
+        bench.run(Duration::from_secs(120));
+        assert_eq!(bench.states(), [UpdateState::Waiting(WaitReason::Disabled)]);
+        bench.cancel(1);
+        assert_eq!(bench.states().last(), Some(&UpdateState::Cancelled));
+        bench.update_forced(&image, 2);
+        assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
+        bench.assert_installed(&image);
+    }
+}
+
+#[test]
+fn an_update_that_was_called_off_can_be_begun_again() {
+    for v3 in [true, false] {
+        let mut bench = Bench::new(1, Conditions::perfect(), v3);
+        let image = image(200_000, 1);
+        bench.update(&image, 1);
+        bench.run(Duration::from_millis(900));
+        assert_eq!(bench.refused_second(&image), model::Refusal::UpdateRunning);
+        bench.cancel(1);
+        assert_eq!(bench.states().last(), Some(&UpdateState::Cancelled));
+        bench.run(Duration::from_secs(400));
+        bench.update(&image, 3);
+        assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
+        bench.assert_installed(&image);
+    }
+}
+
+#[test]
+fn a_device_that_has_the_image_already_gets_nothing() {
+    let mut bench = Bench::new(1, Conditions::perfect(), true);
+    let image = image(20_000, 1);
+    bench.update(&image, 1);
+    assert!(bench.run_to_end(HOUR));
+    bench.run(Duration::from_secs(60));
+    bench.update(&image, 2);
+    assert!(bench.run_to_end(HOUR));
+    assert_eq!(bench.states_of(UpdateId(2)), [UpdateState::Succeeded]);
+}
