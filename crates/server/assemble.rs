@@ -158,6 +158,7 @@ fn node_config(config: &Config, catalogues: Catalogues) -> node::NodeConfig {
         trust_on_first_use: config.provisioning.trust_on_first_use,
         publish_burst: config.publish.burst,
         publish_refill_ms: config.publish.refill_ms,
+        update_bandwidth: config.ota.bandwidth_bytes,
         catalogue: config.metering.catalogue.clone(),
         catalogues,
         ..defaults

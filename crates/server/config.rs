@@ -28,6 +28,8 @@ pub struct Config {
     pub provisioning: ProvisioningConfig,
     /// The publish rate of devices.
     pub publish: PublishConfig,
+    /// `[ota]`
+    pub ota: OtaConfig,
     /// What counts.
     pub metering: MeteringConfig,
     /// Notices by e-mail.
@@ -209,6 +211,15 @@ pub struct PublishConfig {
     /// Publishes at once.
     #[serde(deserialize_with = "whole")]
     pub burst: u32,
+}
+
+/// `[ota]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OtaConfig {
+    /// Bytes of updates sent in a second, to all devices together; 0: no bound.
+    #[serde(deserialize_with = "whole")]
+    pub bandwidth_bytes: u64,
 }
 
 /// `[metering]`

@@ -68,6 +68,7 @@ fn begin(number: u8, wires: Wires, shared: Arc<Shared>) -> io::Result<ShardTask>
     let shards = config.shards_number();
     let mut endpoint = EndpointConfig::new(number, shards, rand::random(), cookie_secret);
     endpoint.trust_on_first_use = config.trust_on_first_use;
+    endpoint.update_bandwidth = share(config.update_bandwidth, shards);
     let shard = ShardConfig {
         publish_burst: config.publish_burst,
         publish_rate_ms: config.publish_refill_ms,
@@ -82,6 +83,11 @@ fn begin(number: u8, wires: Wires, shared: Arc<Shared>) -> io::Result<ShardTask>
         warn!(unreadable, "stored sessions that cannot be read: their devices make new ones");
     }
     ShardTask::new(carrier, mails, shared, socket)
+}
+
+/// What one of `shards` may use of a bandwidth; 0 means no bound, for all of them.
+fn share(bandwidth: u64, shards: u8) -> u64 {
+    bandwidth.div_ceil(u64::from(shards.max(1)))
 }
 
 /// Starts the thread that owns the journal.

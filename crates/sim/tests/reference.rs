@@ -1,6 +1,9 @@
 //! Simulated devices against the independent server of `../shared/reference`, with which real
 //! Device OS firmware was seen to work: what fails here is a bug of the simulator.
 
+#[allow(dead_code, reason = "only its image is used here")]
+mod updates_support;
+
 use std::fs;
 use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -12,7 +15,7 @@ use std::time::{Duration, Instant};
 use secure::keys::{KeyKind, PrivateKey};
 use sim::device::application::ReceivedEvent;
 use sim::device::profile::Generation;
-use sim::device::{Device, How, Observation, Publish, Setup, Trust};
+use sim::device::{Device, How, Observation, Publish, Setup, Trust, UpdateStep};
 use sim::identity::Identity;
 use sim::live::Live;
 
@@ -24,6 +27,35 @@ fn a_device_of_6_2_passes_the_script_twice_over_one_session() {
 #[test]
 fn a_device_of_3_0_passes_the_script_twice_over_one_session() {
     run(Generation::Os3);
+}
+
+#[test]
+fn a_device_takes_updates_of_every_form_with_chunks_that_come_late() {
+    for (script, generation, slow) in [
+        ("ota3", Generation::Os6, false),
+        ("ota", Generation::Os3, false),
+        ("ota-slow", Generation::Os3, true),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let key = PrivateKey::generate(KeyKind::P256).expect("a key");
+        let image = folder.path().join("image.bin");
+        fs::write(&image, updates_support::image(30_000, 3)).expect("a file");
+        let image = image.to_str().expect("a path");
+        let arguments = ["--script", script, "--ota", image, "--drop-chunks", "3,9,20,21"];
+        let mut cloud = Cloud::start_with(folder.path(), &key, &arguments);
+        let trust = Trust::new([key.public_key().clone()]).expect("arithmetic");
+        let mut setup = Setup::new(generation, trust);
+        setup.takes_chunks_slowly = slow;
+        let identity = Identity::of_fleet("e00fce68", 1, 7, false);
+        let mut live = Live::new(Device::new(identity, Arc::new(setup), 3), cloud.address);
+        live.power_on();
+        let applied = live.run_until(Duration::from_secs(40), |observation| {
+            *observation == Observation::Update(UpdateStep::Applied)
+        });
+        let log = cloud.stop();
+        assert!(applied.is_some(), "{script}: {:#?}\n{log}", live.observations());
+        assert_eq!(log.matches("EXC").count(), 0, "{log}");
+    }
 }
 
 fn run(generation: Generation) {
@@ -205,14 +237,19 @@ struct Cloud {
 
 impl Cloud {
     fn start(folder: &Path, key: &PrivateKey) -> Self {
+        Self::start_with(folder, key, &["--script", "basic"])
+    }
+
+    fn start_with(folder: &Path, key: &PrivateKey, arguments: &[&str]) -> Self {
         require_cryptography();
         let pem = folder.join("key.pem");
         fs::write(&pem, key.to_pem().expect("a key")).expect("a file");
         let (port, log) = (free_port(), folder.join("cloud.log"));
         let process = Command::new("python3")
             .arg(script())
-            .args(["--port", &port.to_string(), "--secs", "60", "--script", "basic", "--log"])
+            .args(["--port", &port.to_string(), "--secs", "60", "--log"])
             .arg(&log)
+            .args(arguments)
             .arg("--key")
             .arg(&pem)
             .stdout(Stdio::null())

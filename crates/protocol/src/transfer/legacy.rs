@@ -40,6 +40,10 @@ const MANY_OF: usize = 10;
 const PASSES_MAX: u32 = 6;
 /// Times in a row that nothing comes back when it is asked what is missing.
 const UNANSWERED_MAX: u32 = 4;
+/// Rounds in all: a device that asks for ever is not served for ever.
+const ROUNDS_MAX: u32 = 1000;
+/// Without a chunk that could leave for so long the transfer ends (§2.6).
+const INACTIVE: Duration = Duration::from_secs(300);
 /// Times that one chunk of the slow form is sent.
 const SLOW_ATTEMPTS_MAX: u32 = 5;
 /// A chunk's message around its data.
@@ -60,6 +64,7 @@ pub(super) struct Sender {
     /// What was missed last.
     missed_before: Vec<u16>,
     rounds_idle: u32,
+    rounds: u32,
     unanswered: u32,
     pace: Duration,
     chunk_at: Mono,
@@ -99,6 +104,7 @@ impl Sender {
             missed: VecDeque::new(),
             missed_before: Vec::new(),
             rounds_idle: 0,
+            rounds: 0,
             unanswered: 0,
             pace: PACE_MIN,
             chunk_at: Mono(0),
@@ -251,7 +257,8 @@ impl Sender {
             return Verdict::default();
         }
         self.rounds_idle = if missed == self.missed_before { self.rounds_idle + 1 } else { 0 };
-        if self.rounds_idle == ROUNDS_IDLE_MAX {
+        self.rounds += 1;
+        if self.rounds_idle == ROUNDS_IDLE_MAX || self.rounds == ROUNDS_MAX {
             return Verdict::ended(TransferEnd::Stalled);
         }
         self.pace = (self.pace * 5 / 4).min(PACE_MAX);
@@ -312,9 +319,10 @@ impl Sender {
         Chunk::of(Some(u16::try_from(index).ok()?), &piece).emit(id, token, out);
         self.next += u32::from(again.is_none());
         self.sent = self.sent.max(self.next);
-        if self.transport == Transport::Udp {
-            self.chunk_at = now.after(self.pace);
-        }
+        self.chunk_at = match self.transport {
+            Transport::Udp => now.after(self.pace),
+            Transport::Tcp => now,
+        };
         Some(piece.len())
     }
 
@@ -337,7 +345,8 @@ impl Sender {
 
     pub(super) fn deadline(&self, now: Mono) -> Option<Mono> {
         match self.stage {
-            Stage::Fast => Some(self.chunk_at).filter(|at| *at > now),
+            Stage::Fast if self.chunk_at > now => Some(self.chunk_at),
+            Stage::Fast => Some(self.chunk_at.after(INACTIVE)),
             Stage::Missing { until } => Some(until),
             Stage::Begin
             | Stage::Beginning
@@ -349,6 +358,9 @@ impl Sender {
 
     /// The device did not say what is missing: it is asked once more.
     pub(super) fn expire(&mut self, now: Mono) -> Verdict {
+        if matches!(self.stage, Stage::Fast) && self.chunk_at.after(INACTIVE) <= now {
+            return Verdict::ended(TransferEnd::Stalled);
+        }
         if let Stage::Missing { until } = self.stage
             && until <= now
         {

@@ -342,9 +342,14 @@ impl Shard {
             let state = UpdateState::Failed(UpdateFailure::NotBack);
             return self.effect(Effect::Report(update.0.report(device, state, now)));
         };
-        let Some(device) = self.devices.get_mut(slot) else { return };
-        let is_there = device.marks.online;
-        device.busy().update.get_or_insert_with(|| Box::new(update.0));
+        let Some(place) = self.devices.get_mut(slot) else { return };
+        if place.job().is_some() {
+            // A newer one was asked for here.
+            let report = update.0.report(device, UpdateState::Cancelled, now);
+            return self.effect(Effect::Report(report));
+        }
+        let is_there = place.marks.online;
+        place.busy().update = Some(Box::new(update.0));
         match is_there {
             true => self.update_returned(now, slot, true),
             false => self.update_interrupted(now, slot),

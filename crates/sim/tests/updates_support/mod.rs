@@ -76,13 +76,13 @@ impl Bench {
         enabled: bool,
     ) -> Self {
         let mut cloud = Cloud::new(seed);
-        let mut trust = Trust::new([cloud.rsa_public.clone()]).unwrap();
-        trust.p256 = Some(*SigningKey::from_scalar(&[5; 32]).unwrap().point());
+        let mut trust = Trust::new([cloud.rsa_public.clone()]).expect("good");
+        trust.p256 = Some(*SigningKey::from_scalar(&[5; 32]).expect("good").point());
         let mut setup = Setup::new(generation, trust);
         setup.profile.binary_bytes_max = 2 << 20;
         let identity = Identity::of_fleet("e00fce68", 1, 7, generation == Generation::Tcp);
         let device = identity.id;
-        let key = identity.key.public_key().unwrap();
+        let key = identity.key.public_key().expect("good");
         cloud.keys.insert(key.hash(), device);
         cloud.device_key = Some(key);
         let mut harness = Harness::new(cloud, seed, conditions);
@@ -261,16 +261,16 @@ enum Stream {
 
 impl Cloud {
     fn new(seed: u64) -> Self {
-        let rsa = PrivateKey::generate(KeyKind::Rsa2048).unwrap();
-        let key = SigningKey::from_scalar(&[5; 32]).unwrap();
+        let rsa = PrivateKey::generate(KeyKind::Rsa2048).expect("good");
+        let key = SigningKey::from_scalar(&[5; 32]).expect("good");
         Self {
             seed,
             endpoint: endpoint(seed),
             shard: Shard::new(ShardConfig::default()),
-            curve: OpensslP256::new().unwrap(),
+            curve: OpensslP256::new().expect("good"),
             identity: ServerIdentity::new(key, None),
             rsa_public: rsa.public_key().clone(),
-            rsa: RsaServerKeys::new(&rsa, None).unwrap(),
+            rsa: RsaServerKeys::new(&rsa, None).expect("good"),
             keys: BTreeMap::new(),
             device_key: None,
             row: DeviceRow { account: Some(AccountId(1)), ..DeviceRow::default() },
@@ -294,7 +294,7 @@ impl Cloud {
         self.shard = Shard::new(ShardConfig::default());
         (self.settled, self.recorded) = (0, 0);
         self.datagrams.clear();
-        let device = *self.keys.values().next().unwrap();
+        let device = *self.keys.values().next().expect("good");
         let Some(kept) = &self.kept else { return };
         let session = RestoredSession {
             device,
@@ -462,7 +462,7 @@ impl Cloud {
                     let peer = SocketAddr::from(([10, 0, 0, 1], 1));
                     let link =
                         self.endpoint.accept_stream(now(at), device, &device_key, &keys, peer);
-                    self.streams.insert(stream, Stream::Attached(link.unwrap()));
+                    self.streams.insert(stream, Stream::Attached(link.expect("good")));
                 }
                 HandshakeOutput::Failed(error) => panic!("{error:?}"),
             }
