@@ -239,7 +239,10 @@ impl Carrier {
                     let row = self.shared.registry.row(device);
                     self.shard.handle(now, Input::Loaded { link, device, row });
                 }
-                Effect::Notify(event) => self.news.push(event),
+                Effect::Notify(event) => {
+                    self.shared.safe_modes.look_at(&event);
+                    self.news.push(event);
+                }
                 Effect::Record(number, entry) => self.record(number, entry),
                 Effect::Report(report) => self.shared.reports.post(report),
                 Effect::Reply(id, answer) => {

@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 use model::limits::EVENT_TTL_S_DEFAULT;
 use model::update::Module;
 use model::{
-    AccountId, DeviceId, DeviceState, Event, EventData, EventId, EventName, Origin, Platform,
-    ProductId, Refusal, RequestId, Update, UpdateId, VariableValue,
+    AccountId, DeviceId, DeviceRow, DeviceState, Event, EventData, EventId, EventName, Origin,
+    Platform, ProductId, Refusal, RequestId, Update, UpdateId, VariableValue,
 };
 use router::{Input, Reply, Request};
 use tokio::sync::oneshot;
@@ -16,6 +16,7 @@ use tracing::warn;
 
 use crate::mail::{Mail, Mailbox, Notice};
 use crate::reports::UpdateReports;
+use crate::safe_modes::SafeModes;
 use crate::shared::Shared;
 use crate::{Billing, EventHub, Health};
 
@@ -106,6 +107,16 @@ impl Handle {
     /// How updates go. There is one board; each report is given to one reader.
     pub fn update_reports(&self) -> UpdateReports {
         UpdateReports::new(Arc::clone(&self.shared))
+    }
+
+    /// Devices that say they are in safe mode. There is one board; each is given to one reader.
+    pub fn safe_modes(&self) -> SafeModes {
+        SafeModes::new(Arc::clone(&self.shared))
+    }
+
+    /// What the registry holds of a device.
+    pub(crate) fn row(&self, device: DeviceId) -> Option<DeviceRow> {
+        self.shared.registry.row(device)
     }
 
     /// What a device consists of, as it told last; none if it never described itself.

@@ -21,6 +21,7 @@ mod quota;
 mod registry;
 mod reports;
 mod restore;
+mod safe_modes;
 mod shard_task;
 mod shared;
 mod stop;
@@ -29,6 +30,7 @@ mod tcp_connection;
 mod tcp_traffic;
 mod threads;
 mod udp;
+mod updates;
 
 pub use billing::{Billing, BillingError, DevicesPermit, NewTerms, Standing};
 pub use config::{NodeConfig, SHARDS_MAX, StartError};
@@ -36,6 +38,15 @@ pub use handle::Handle;
 pub use health::Health;
 pub use hub::{EventHub, EventStream, StreamBound, StreamFilter, StreamItem};
 pub use node::Node;
+/// Firmware files, read and checked; the HTTP side has no other way to them.
+pub use protocol::firmware;
 /// Structured event data as people read it; the HTTP side has no other way to the codec.
 pub use protocol::message::content::{STRUCTURED, cbor_to_json};
 pub use reports::UpdateReports;
+/// How a release goes.
+pub use router::rollout;
+pub use safe_modes::SafeModes;
+pub use updates::{
+    Flash, MemberView, NewRelease, Reason, ReleaseView, UpdateView, Updates, UpdatesConfig,
+    UpdatesError,
+};

@@ -176,6 +176,7 @@ fn assemble(
         pool,
         registry,
         reports: crate::reports::ReportBoard::default(),
+        safe_modes: crate::safe_modes::SafeModeBoard::default(),
         request_ids: AtomicU64::new(1),
         shards,
         store,

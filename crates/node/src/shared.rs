@@ -21,6 +21,7 @@ use crate::pool::Pool;
 use crate::quota::LogQuota;
 use crate::registry::Registry;
 use crate::reports::ReportBoard;
+use crate::safe_modes::SafeModeBoard;
 use crate::{Billing, NodeConfig};
 
 /// One for the process.
@@ -39,6 +40,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Pool,
     pub(crate) registry: Registry,
     pub(crate) reports: ReportBoard,
+    pub(crate) safe_modes: SafeModeBoard,
     /// By number.
     pub(crate) shards: Vec<Mailbox>,
     pub(crate) store: Arc<Store>,

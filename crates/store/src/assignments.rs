@@ -52,6 +52,8 @@ pub trait Assignments: Send + Sync {
         &self,
         product: ProductId,
     ) -> Result<Vec<(DeviceId, Assignment)>, StoreError>;
+    /// The products of which devices are locked to a version.
+    async fn products_with_locks(&self) -> Result<Vec<ProductId>, StoreError>;
     /// Replaces what is assigned to a device.
     async fn assign(&self, device: DeviceId, assignment: &Assignment) -> Result<(), StoreError>;
 }

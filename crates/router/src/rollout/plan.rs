@@ -31,12 +31,25 @@ impl Plan {
     /// # Errors
     /// [`PlanError`]: not rising, or not ending with 100.
     pub fn of_stages(percents: &[u8]) -> Result<Self, PlanError> {
+        Self::default().with_stages(percents)
+    }
+
+    /// The same thresholds over other stages.
+    ///
+    /// # Errors
+    /// Like [`Plan::of_stages`].
+    pub fn with_stages(self, percents: &[u8]) -> Result<Self, PlanError> {
         let rises = percents.windows(2).all(|pair| pair[0] < pair[1]);
         let begins = percents.first().is_some_and(|first| *first > 0);
         if !rises || !begins || percents.len() > STAGES_MAX || percents.last() != Some(&100) {
             return Err(PlanError);
         }
-        Ok(Self { percents: percents.to_vec(), ..Self::default() })
+        Ok(Self { percents: percents.to_vec(), ..self })
+    }
+
+    /// One stage that never halts: for devices that somebody chose one by one.
+    pub fn at_once() -> Self {
+        Self { percents: vec![100], failure_percent_max: 100, ..Self::default() }
     }
 
     /// How many stages there are, at least one.

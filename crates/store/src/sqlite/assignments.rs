@@ -71,6 +71,14 @@ impl Assignments for Tables {
         devices_of(&mut connection, product).await
     }
 
+    async fn products_with_locks(&self) -> Result<Vec<ProductId>, StoreError> {
+        let sql = "SELECT DISTINCT d.product FROM assignments AS a JOIN devices AS d \
+                   ON d.id = a.device WHERE a.desired IS NOT NULL AND d.product IS NOT NULL";
+        let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(failed)?;
+        let products = rows.iter().map(|row| Columns(row).product(0));
+        Ok(products.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
     async fn assign(&self, device: DeviceId, assignment: &Assignment) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
         write(&mut tx, device, assignment).await?;

@@ -1,0 +1,312 @@
+//! The keeper's state, and its turns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::update::{UpdateFailure, WaitReason};
+use model::{
+    DeviceId, DeviceState, Refusal, Timestamp, Update, UpdateId, UpdateReport, UpdateState,
+};
+use protocol::firmware::Firmware;
+use router::rollout::{Outcome, Rollout};
+use store::{FileHash, Store, StoreError, StoredUpdate};
+use tracing::{info, warn};
+
+use super::heal::Heals;
+use super::images::Images;
+use super::job::{Body, Job};
+use super::releases::Releases;
+use super::results::outcome_of;
+use super::{Flash, Reason, UpdateView, UpdatesConfig, UpdatesError, utc_now};
+use crate::Handle;
+
+/// After this an update that found its device offline or busy is tried again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// See the module.
+pub(super) struct Keeper {
+    pub(super) store: Arc<Store>,
+    pub(super) handle: Handle,
+    pub(super) config: UpdatesConfig,
+    pub(super) images: Images,
+    /// At most one for each device.
+    pub(super) jobs: BTreeMap<DeviceId, Job>,
+    pub(super) releases: Releases,
+    pub(super) heals: Heals,
+    /// Ends that could not be written down yet.
+    unsaved: BTreeMap<DeviceId, StoredUpdate>,
+    next_id: u64,
+}
+
+impl Keeper {
+    /// What was in force and under way when the last process ended.
+    pub(super) async fn load(
+        store: Arc<Store>,
+        handle: Handle,
+        config: UpdatesConfig,
+    ) -> Result<Self, StoreError> {
+        let releases = Releases::load(&store, &config).await?;
+        let next_id = store.updates().last_id().await? + 1;
+        let open = store.updates().open().await?;
+        let mut keeper = Self {
+            store,
+            handle,
+            config,
+            images: Images::default(),
+            jobs: BTreeMap::new(),
+            releases,
+            heals: Heals::default(),
+            unsaved: BTreeMap::new(),
+            next_id,
+        };
+        keeper.refresh_products(utc_now()).await?;
+        for stored in open {
+            keeper.take_up(stored).await?;
+        }
+        info!(updates = keeper.jobs.len(), "updates are taken up");
+        Ok(keeper)
+    }
+
+    async fn take_up(&mut self, stored: StoredUpdate) -> Result<(), StoreError> {
+        let now = utc_now();
+        let body = serde_json::from_str::<Body>(&stored.body);
+        let loaded = self.images.get(&self.store, stored.file).await;
+        let (Ok(body), Ok(loaded)) = (body, loaded) else {
+            warn!(device = %stored.device, "an update is given up: its file cannot be read");
+            let closed = StoredUpdate { is_open: false, ..stored };
+            return self.store.updates().put(&closed).await;
+        };
+        if let Some(rollout) = self.releases.rollout_of(&body.reason) {
+            rollout.began(now, stored.device);
+        }
+        let job = Job {
+            id: UpdateId(stored.id),
+            file: stored.file,
+            loaded,
+            reason: body.reason,
+            forced: body.forced,
+            asked_at: stored.asked_at,
+            state: UpdateState::Waiting(WaitReason::Offline),
+            is_taken: false,
+            next_try: now,
+        };
+        self.jobs.insert(stored.device, job);
+        Ok(())
+    }
+
+    /// Everything that is to be done at this moment.
+    pub(super) async fn turn(&mut self, reports: Vec<UpdateReport>) -> Result<(), StoreError> {
+        for report in reports {
+            self.note(report).await;
+        }
+        let now = utc_now();
+        self.save_ends().await?;
+        self.hand_over_waiting(now).await?;
+        self.refresh_products(now).await?;
+        self.start_due(now).await?;
+        self.heal_due(now).await?;
+        self.save_releases().await
+    }
+
+    /// Updates that may begin beside those under way.
+    pub(super) fn free(&self) -> usize {
+        let busy = self.jobs.values().filter(|job| job.is_busy()).count();
+        self.config.at_once_max.saturating_sub(busy)
+    }
+
+    async fn note(&mut self, report: UpdateReport) {
+        let UpdateReport { device, id, state, at } = report;
+        let Some(job) = self.jobs.get_mut(&device).filter(|job| job.id == id) else { return };
+        job.state = state.clone();
+        let rollout = self.releases.rollout_of(&job.reason);
+        match state {
+            UpdateState::Waiting(WaitReason::Disabled) => {
+                if let Some(rollout) = rollout {
+                    rollout.parked(device);
+                }
+            }
+            UpdateState::Started { .. } | UpdateState::Progress { .. } => {
+                if let Some(rollout) = rollout {
+                    rollout.goes_on(at, device);
+                }
+            }
+            UpdateState::Waiting(_) | UpdateState::Validating | UpdateState::Restarting => {}
+            UpdateState::Succeeded => self.end(device, Outcome::Updated).await,
+            UpdateState::Failed(why) => self.end(device, outcome_of(&why)).await,
+            UpdateState::Cancelled => self.end(device, Outcome::Withdrawn).await,
+        }
+    }
+
+    /// An update is over.
+    async fn end(&mut self, device: DeviceId, outcome: Outcome) {
+        let Some(job) = self.jobs.remove(&device) else { return };
+        let now = utc_now();
+        info!(%device, state = ?job.state, "an update is over");
+        if job.reason == Reason::SafeMode {
+            self.heals.ended(device, now, outcome == Outcome::Updated);
+        }
+        if let Some(rollout) = self.releases.rollout_of(&job.reason) {
+            rollout.ended(now, device, outcome);
+        }
+        self.unsaved.insert(device, job.stored(device, Some(now)));
+    }
+
+    async fn save_ends(&mut self) -> Result<(), StoreError> {
+        while let Some((device, stored)) = self.unsaved.pop_first() {
+            // An update that began meanwhile has taken its place.
+            if self.jobs.contains_key(&device) {
+                continue;
+            }
+            if let Err(why) = self.store.updates().put(&stored).await {
+                self.unsaved.insert(device, stored);
+                return Err(why);
+            }
+            self.drop_unused(stored.file).await?;
+        }
+        Ok(())
+    }
+
+    async fn drop_unused(&self, file: FileHash) -> Result<(), StoreError> {
+        let is_in_use = self.jobs.values().any(|job| job.file == file);
+        if is_in_use || self.store.firmware().is_used(file).await? {
+            return Ok(());
+        }
+        self.store.files().delete(file).await
+    }
+
+    async fn hand_over_waiting(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        let due = |job: &Job| !job.is_taken && job.next_try <= now;
+        let waiting: Vec<DeviceId> =
+            self.jobs.iter().filter(|(_, job)| due(job)).map(|(device, _)| *device).collect();
+        let free = self.free();
+        for device in waiting.into_iter().take(free) {
+            match self.hand_over(device).await {
+                Ok(()) => {}
+                Err(Refusal::UnknownDevice) => self.fail(device, UpdateFailure::Removed).await,
+                Err(_) => self.wait_or_give_up(device, now).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Somebody waits for what was flashed by hand; a release comes again by itself.
+    async fn wait_or_give_up(&mut self, device: DeviceId, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&device) else { return };
+        job.next_try = now.after(AGAIN);
+        if now > job.asked_at.after(self.config.away_max) {
+            self.fail(device, UpdateFailure::NotBack).await;
+        }
+    }
+
+    async fn fail(&mut self, device: DeviceId, why: UpdateFailure) {
+        let outcome = match why {
+            // The server was away, too: this says nothing about the image.
+            UpdateFailure::NotBack => Outcome::Undelivered(why.to_string()),
+            _ => outcome_of(&why),
+        };
+        if let Some(job) = self.jobs.get_mut(&device) {
+            job.state = UpdateState::Failed(why);
+        }
+        self.end(device, outcome).await;
+    }
+
+    async fn hand_over(&mut self, device: DeviceId) -> Result<(), Refusal> {
+        let Some(job) = self.jobs.get_mut(&device) else { return Ok(()) };
+        let update = Update {
+            id: job.id,
+            image: Arc::clone(&job.loaded.image),
+            forced: job.forced,
+            automatic: matches!(job.reason, Reason::Release { .. } | Reason::Lock { .. }),
+            expected: Some(job.loaded.expected),
+        };
+        self.handle.update(device, update).await?;
+        job.is_taken = true;
+        Ok(())
+    }
+
+    /// Begins an update: written down first, then handed to the device's shard. Refused ones leave
+    /// nothing behind.
+    pub(super) async fn begin(
+        &mut self,
+        device: DeviceId,
+        file: FileHash,
+        reason: Reason,
+        forced: bool,
+    ) -> Result<(), UpdatesError> {
+        if self.jobs.contains_key(&device) {
+            return Err(Refusal::UpdateRunning.into());
+        }
+        let loaded = self.images.get(&self.store, file).await?;
+        let (id, now) = (UpdateId(self.next_id), utc_now());
+        self.next_id += 1;
+        let job = Job {
+            id,
+            file,
+            loaded,
+            reason,
+            forced,
+            asked_at: now,
+            state: UpdateState::Waiting(WaitReason::Busy),
+            is_taken: false,
+            next_try: now,
+        };
+        self.store.updates().put(&job.stored(device, None)).await?;
+        self.jobs.insert(device, job);
+        if let Err(refusal) = self.hand_over(device).await {
+            if let Some(mut job) = self.jobs.remove(&device) {
+                job.state = UpdateState::Cancelled;
+                self.unsaved.insert(device, job.stored(device, Some(now)));
+            }
+            return Err(refusal.into());
+        }
+        Ok(())
+    }
+
+    pub(super) async fn flash(
+        &mut self,
+        device: DeviceId,
+        flash: Flash,
+        firmware: &Firmware,
+    ) -> Result<(), UpdatesError> {
+        let state = self.state(device).await.ok_or(Refusal::Offline)?;
+        if let Some(platform) = state.platform {
+            firmware.suits(platform)?;
+        }
+        if !state.online {
+            return Err(Refusal::Offline.into());
+        }
+        self.check_needs(device, firmware).await?;
+        let file = self.store.files().put(flash.file).await?;
+        let begun = self.begin(device, file, flash.reason, flash.forced).await;
+        if begun.is_err() {
+            self.drop_unused(file).await?;
+        }
+        begun
+    }
+
+    pub(super) async fn cancel(&mut self, device: DeviceId) -> Result<bool, UpdatesError> {
+        let Some(job) = self.jobs.get_mut(&device) else { return Ok(false) };
+        if job.is_taken {
+            self.handle.cancel_update(device, job.id).await?;
+            return Ok(true);
+        }
+        job.state = UpdateState::Cancelled;
+        self.end(device, Outcome::Withdrawn).await;
+        Ok(true)
+    }
+
+    pub(super) fn view(&self, device: DeviceId) -> Option<UpdateView> {
+        self.jobs.get(&device).map(Job::view)
+    }
+
+    /// How a device is.
+    pub(super) async fn state(&self, device: DeviceId) -> Option<DeviceState> {
+        self.handle.states(&[device]).await.into_iter().next()
+    }
+
+    /// The rollout that an update belongs to.
+    pub(super) fn rollout(&mut self, reason: &Reason) -> Option<&mut Rollout> {
+        self.releases.rollout_of(reason)
+    }
+}
