@@ -71,3 +71,29 @@ fn a_file_that_is_no_firmware_is_refused_in_words() {
     std::fs::write(&file, "void setup() {}").expect("written");
     assert!(refused(&["firmware", "check", path]).contains("too few"));
 }
+
+#[test]
+fn system_modules_are_kept_listed_and_removed_with_and_without_a_server() {
+    let folder = support::folder::Folder::new();
+    let file = folder.path("system.bin");
+    let path = file.to_str().expect("text");
+    let system = ["--function", "system", "--module-version", "6200"];
+    run_ok(&[&["firmware", "make", path, "--platform", "argon"][..], &system].concat(), "");
+    let json = |args: &[&str]| -> Value {
+        let text = run_ok(&[args, &["--json", "--data", folder.data()]].concat(), "");
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let added = json(&["firmware", "add", path]);
+    assert_eq!(added[0]["module"], "system part 1");
+    let server = folder.serve();
+    assert_eq!(json(&["firmware", "list"]), added);
+    let hash = added[0]["hash"].as_str().expect("text");
+    json(&["firmware", "remove", hash]);
+    assert_eq!(json(&["firmware", "list"]), Value::Array(Vec::new()));
+    drop(server);
+    let app = folder.path("app.bin");
+    let path = app.to_str().expect("text");
+    run_ok(&["firmware", "make", path, "--platform", "argon"], "");
+    let refused = run(&["firmware", "add", path, "--data", folder.data()], "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is an application"));
+}

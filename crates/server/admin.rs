@@ -2,6 +2,7 @@
 //! folder) and on a stopped one (straight on the store) alike.
 
 mod billing;
+mod modules;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +17,7 @@ use tokio::net::{UnixListener, UnixStream};
 use web::{TokenLife, TokenRequest};
 
 pub use billing::{DeviceUsageLine, PlanOrder, Share, UsageLine};
+pub use modules::ModuleLine;
 
 /// Name of the socket in the data folder.
 const SOCKET: &str = "admin.sock";
@@ -52,6 +54,20 @@ pub enum Request {
     ListDevices {
         /// Only those of this account.
         owner: Option<String>,
+    },
+    /// Keep a system module for devices in safe mode.
+    AddModule {
+        /// Name of the file.
+        name: String,
+        /// The file, as hex.
+        file: String,
+    },
+    /// List the system modules.
+    ListModules,
+    /// Remove a system module.
+    RemoveModule {
+        /// SHA-256 of its file, as hex.
+        hash: String,
     },
     /// Give an account a plan.
     SetPlan(PlanOrder),
@@ -112,6 +128,8 @@ pub enum Reply {
     },
     /// Devices.
     Devices(Vec<DeviceLine>),
+    /// System modules.
+    Modules(Vec<ModuleLine>),
     /// How accounts stand.
     Usages(Vec<UsageLine>),
     /// What devices used, by day.
@@ -234,6 +252,9 @@ impl Desk {
             }
             Request::AddDevices { owner, devices } => self.add_devices(&owner, &devices).await,
             Request::ListDevices { owner } => self.list_devices(owner.as_deref()).await,
+            Request::AddModule { name, file } => self.add_module(name, &file).await,
+            Request::ListModules => self.list_modules().await,
+            Request::RemoveModule { hash } => self.remove_module(&hash).await,
             Request::SetPlan(order) => self.set_plan(&order).await,
             Request::Usage { owner } => self.usage(owner.as_deref()).await,
             Request::DeviceUsage { owner, from, to } => self.device_usage(&owner, &from, &to).await,

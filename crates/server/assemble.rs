@@ -25,6 +25,7 @@ pub struct Server {
     node: Node,
     handle: Handle,
     http: web::HttpServer,
+    updates: node::Updates,
     admin: AdminSocket,
     mailer: Mailer,
     store: Arc<Store>,
@@ -61,7 +62,9 @@ impl Server {
         let certificate = certificate(&config.http)?;
         // Before anything counts.
         let metrics = start_metrics();
-        let store = Store::open(&data).await.map_err(|why| why.to_string())?;
+        let store = Store::open_with(&data, &config.updates.files())
+            .await
+            .map_err(|why| why.to_string())?;
         let store = Arc::new(store);
         let keys = server_keys::load_or_create(&data).map_err(|why| why.to_string())?;
         for file in server_keys::open_files(&data) {
@@ -77,14 +80,23 @@ impl Server {
         let catalogues = plans::read(config.metering.plans_file())?;
         let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
+        let updates =
+            node::Updates::start(Arc::clone(&store), handle.clone(), config.updates.to_node()?);
+        let updates = updates.await.map_err(|why| why.to_string())?;
         let web_config = config.to_web().map_err(|why| why.to_string())?;
         let render: web::RenderMetrics = Arc::new(move || metrics.render());
-        let state = web::State::new(Arc::clone(&store), handle.clone(), render, web_config);
+        let state = web::State::new(
+            Arc::clone(&store),
+            handle.clone(),
+            updates.clone(),
+            render,
+            web_config,
+        );
         let http = web::serve(listeners, state).map_err(|why| format!("HTTP: {why}"))?;
         let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
             .map_err(|why| format!("{}: {why}", data.display()))?;
         let mailer = Mailer::start(&config.mail, &data, Arc::clone(&store)).await?;
-        Ok(Self { node, handle, http, admin, mailer, store, data })
+        Ok(Self { node, handle, http, updates, admin, mailer, store, data })
     }
 
     /// Where it listens.
@@ -117,6 +129,7 @@ impl Server {
     pub async fn stop(self) {
         drop(self.admin);
         drop(self.mailer);
+        self.updates.stop();
         self.node.stop().await;
         self.http.stop().await;
         if let Err(why) = self.store.close().await {

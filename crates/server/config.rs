@@ -38,6 +38,8 @@ pub struct Config {
     pub registration: RegistrationConfig,
     /// Requests that events cause.
     pub webhooks: WebhooksConfig,
+    /// Firmware updates.
+    pub updates: UpdatesConfig,
     /// How often the HTTP API may be asked.
     pub limits: LimitsConfig,
     /// Logging.
@@ -279,6 +281,79 @@ pub struct WebhooksConfig {
     pub requests_per_host_max: usize,
 }
 
+/// `[updates]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpdatesConfig {
+    /// Updates under way at once.
+    #[serde(deserialize_with = "whole")]
+    pub at_once_max: usize,
+    /// Largest firmware file, in bytes.
+    #[serde(deserialize_with = "whole")]
+    pub image_bytes_max: usize,
+    /// Percentages of a release's stages.
+    pub stages: Vec<u8>,
+    /// Failures in percent above which a release halts.
+    pub failure_percent_max: u8,
+    /// Devices that must have decided before it may halt.
+    pub failures_judged_from: u16,
+    /// Devices of a stage that must be updated before the next one, in percent.
+    pub quorum_percent: u8,
+    /// Least time of a stage, in seconds.
+    #[serde(deserialize_with = "whole")]
+    pub soak_s: u32,
+    /// Bucket for firmware files; its name empty: the data folder.
+    pub s3: S3Config,
+}
+
+/// `[updates.s3]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    /// URL of the service.
+    pub endpoint: String,
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Region.
+    pub region: String,
+    /// Who asks.
+    pub access_key_id: String,
+    /// Proves it.
+    pub secret_access_key: String,
+}
+
+impl UpdatesConfig {
+    /// What the keeper of updates takes.
+    pub fn to_node(&self) -> Result<node::UpdatesConfig, String> {
+        let plan = node::rollout::Plan::default().with_stages(&self.stages);
+        let mut plan = plan.map_err(|why| format!("updates.stages: {why}"))?;
+        plan.failure_percent_max = self.failure_percent_max;
+        plan.failures_judged_from = self.failures_judged_from;
+        plan.quorum_percent = self.quorum_percent;
+        plan.soak_ms = i64::from(self.soak_s) * 1000;
+        Ok(node::UpdatesConfig {
+            at_once_max: self.at_once_max,
+            image_bytes_max: self.image_bytes_max,
+            plan,
+            ..node::UpdatesConfig::default()
+        })
+    }
+
+    /// Where firmware files lie.
+    pub fn files(&self) -> store::FilesConfig {
+        if self.s3.bucket.is_empty() {
+            return store::FilesConfig::Folder;
+        }
+        store::FilesConfig::S3(store::S3Config {
+            endpoint: self.s3.endpoint.clone(),
+            bucket: self.s3.bucket.clone(),
+            region: self.s3.region.clone(),
+            access_key_id: self.s3.access_key_id.clone(),
+            secret_access_key: self.s3.secret_access_key.clone(),
+        })
+    }
+}
+
 impl Config {
     /// What the HTTP side takes.
     pub fn to_web(&self) -> Result<web::WebConfig, ConfigError> {
@@ -390,7 +465,8 @@ impl Config {
             .separator("__")
             .list_separator(",")
             .with_list_parse_key("limits.exempt")
-            .with_list_parse_key("limits.trusted_proxies");
+            .with_list_parse_key("limits.trusted_proxies")
+            .with_list_parse_key("updates.stages");
         Self::build(file, environment, overrides)
     }
 
@@ -429,6 +505,8 @@ impl Config {
             });
         }
         self.limits.to_web()?;
+        let refused = |why| ConfigError::Refused { key: "updates.stages", why };
+        self.updates.to_node().map_err(refused)?;
         Ok(self)
     }
 
@@ -438,6 +516,12 @@ impl Config {
             ("node.shards", self.node.shards, 0..=node::SHARDS_MAX),
             ("node.handshake_threads", self.node.handshake_threads, 0..=HANDSHAKE_THREADS_MAX),
             ("node.handshake_queue", self.node.handshake_queue, 1..=HANDSHAKE_QUEUE_MAX),
+            ("updates.at_once_max", self.updates.at_once_max, 1..=100_000),
+            (
+                "updates.image_bytes_max",
+                self.updates.image_bytes_max,
+                1024..=node::UpdatesConfig::IMAGE_BYTES_LIMIT,
+            ),
             ("tcp.connections_max", self.tcp.connections_max, 1..=usize::MAX),
             (
                 "tcp.connections_per_address_max",

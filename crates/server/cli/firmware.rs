@@ -7,6 +7,8 @@ use protocol::firmware::{FIRST_PRODUCT, Firmware, Function, name};
 use serde_json::{Value, json};
 use sim::firmware::Binary;
 
+use crate::admin::{Reply, Request};
+use crate::cli::{DataArgs, runtime};
 use crate::output::{say, say_json};
 
 /// Largest file read.
@@ -16,10 +18,33 @@ const PLATFORM_MAX: u16 = 255;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Keep a system module, for devices in safe mode that lack it.
+    Add(AddArgs),
+    /// List the system modules that are kept.
+    List(DataArgs),
+    /// Remove a system module.
+    Remove(RemoveArgs),
     /// Tell what a firmware binary is, and whether it is whole.
     Check(CheckArgs),
     /// Make a binary that is well formed and does nothing, to try updates with simulated devices.
     Make(MakeArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct AddArgs {
+    /// Binaries of bootloaders, system parts, radio stacks or network coprocessors.
+    #[arg(required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct RemoveArgs {
+    /// SHA-256 of the file, as `list` shows it.
+    hash: String,
+    #[command(flatten)]
+    data: DataArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -76,9 +101,40 @@ enum Kind {
 
 pub(crate) fn run(command: Command) -> Result<(), String> {
     match command {
+        Command::Add(args) => add(&args),
+        Command::List(data) => ask(&data, Request::ListModules),
+        Command::Remove(args) => ask(&args.data, Request::RemoveModule { hash: args.hash }),
         Command::Check(args) => check(&args),
         Command::Make(args) => make(&args),
     }
+}
+
+fn add(args: &AddArgs) -> Result<(), String> {
+    for path in &args.files {
+        let file = read(path)?;
+        Firmware::read(&file).map_err(|why| format!("{}: {why}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        ask(&args.data, Request::AddModule { name, file: hex::encode(file) })?;
+    }
+    Ok(())
+}
+
+/// Has the server's desk do it, and shows the modules it answers with.
+fn ask(data: &DataArgs, request: Request) -> Result<(), String> {
+    let lines = match runtime()?.block_on(crate::admin::run(&data.data, request))? {
+        Reply::Modules(lines) => lines,
+        Reply::Refused(why) => return Err(why),
+        other => return Err(format!("unexpected answer: {other:?}")),
+    };
+    if data.json {
+        say_json(&json!(lines));
+        return Ok(());
+    }
+    for line in lines {
+        let (hash, platform, version) = (&line.hash, &line.platform, line.version);
+        say(&format!("{hash}  {platform}  {} {version}  {}", line.module, line.name));
+    }
+    Ok(())
 }
 
 fn check(args: &CheckArgs) -> Result<(), String> {

@@ -42,7 +42,7 @@ enum Command {
     /// Register and list devices.
     #[command(subcommand)]
     Device(device::Command),
-    /// Firmware binaries: check them, make some to try.
+    /// Firmware binaries: check them, keep system modules, make some to try.
     #[command(subcommand)]
     Firmware(firmware::Command),
     /// Make the keys of the server and of devices.

@@ -17,6 +17,8 @@ use crate::state::{State, utc_now};
 
 /// Parts of a multipart body.
 const PARTS_MAX: usize = 100;
+/// Longest file name kept.
+const FILE_NAME_CHARS_MAX: usize = 128;
 
 /// A request before anybody looked at its token.
 #[derive(Debug)]
@@ -30,6 +32,8 @@ pub(crate) struct Anonymous {
 /// A file of a multipart body.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Upload {
+    /// The last component of its name.
+    pub(crate) name: String,
     /// What it holds.
     pub(crate) bytes: Bytes,
 }
@@ -169,19 +173,24 @@ async fn read_parts(request: Request, state: &State) -> Result<(Fields, Vec<Uplo
     let mut parts = parts.map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
     let (mut fields, mut files) = (Vec::new(), Vec::new());
     while let Some(part) = parts.next_field().await.map_err(malformed)? {
-        let (name, is_file) =
-            (part.name().unwrap_or_default().to_owned(), part.file_name().is_some());
+        let name = part.name().unwrap_or_default().to_owned();
+        let file_name = part.file_name().map(last_component);
         let bytes = part.bytes().await.map_err(malformed)?;
         if fields.len() + files.len() >= PARTS_MAX {
             return Err(ApiError::bad_request("The body has too many parts"));
         }
-        if is_file {
-            files.push(Upload { bytes });
-        } else {
-            fields.push((name, String::from_utf8_lossy(&bytes).into_owned()));
+        match file_name {
+            Some(name) => files.push(Upload { name, bytes }),
+            None => fields.push((name, String::from_utf8_lossy(&bytes).into_owned())),
         }
     }
     Ok((Fields::from_pairs(fields), files))
+}
+
+/// Clients may send a whole path of their own machine.
+fn last_component(path: &str) -> String {
+    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
+    name.chars().filter(|c| !c.is_control()).take(FILE_NAME_CHARS_MAX).collect()
 }
 
 fn content_type(parts: &Parts) -> String {

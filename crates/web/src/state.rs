@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{AccountId, Timestamp};
-use node::Handle;
+use node::{Handle, Updates};
 use store::{Account, Store, StoreError};
 
 use crate::limits::{Limits, LimitsConfig};
@@ -44,6 +44,8 @@ pub struct State {
     pub store: Arc<Store>,
     /// Live devices and events.
     pub handle: Handle,
+    /// Updates and releases.
+    pub updates: Updates,
     /// Password hashing, bounded.
     pub passwords: Passwords,
     /// The text behind `/metrics`.
@@ -64,6 +66,7 @@ impl State {
     pub fn new(
         store: Arc<Store>,
         handle: Handle,
+        updates: Updates,
         render_metrics: RenderMetrics,
         config: WebConfig,
     ) -> Self {
@@ -72,6 +75,7 @@ impl State {
         Self {
             store,
             handle,
+            updates,
             passwords: Passwords::default(),
             render_metrics,
             limits,

@@ -10,6 +10,7 @@ use rand::Rng;
 use serde_json::{Map, Value, json};
 use store::{Device, NewDevice};
 
+use crate::api::{flash, groups};
 use crate::caller::{Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::scope::Scope;
@@ -63,7 +64,20 @@ pub(crate) async fn full_object(state: &State, device: &Device) -> Result<Value,
         fields.insert("iccid".into(), json!(system.iccid));
         fields.insert("last_iccid".into(), json!(system.iccid));
     }
+    assigned(state, device, &mut shown).await?;
+    let update = state.updates.of_device(device.id).await?;
+    shown["firmware_update"] = update.as_ref().map_or(Value::Null, flash::shown);
     Ok(shown)
+}
+
+/// What a product says about its device.
+async fn assigned(state: &State, device: &Device, shown: &mut Value) -> Result<(), ApiError> {
+    let Some(product) = device.product else { return Ok(()) };
+    let assignment = groups::assignment(state, &OwnedDevice(device.clone())).await?;
+    let pair = [(device.id, assignment)];
+    let targeted = state.updates.targeted(product, &pair).await;
+    groups::show_assignment(shown, &pair[0].1, targeted.first().copied().flatten());
+    Ok(())
 }
 
 /// What a device can do: as its shard knows it, else as it was stored (a device that has not been seen
@@ -182,6 +196,9 @@ pub(crate) async fn change_device(
     device: &OwnedDevice,
     caller: &Caller,
 ) -> Result<Json<Value>, ApiError> {
+    if flash::is_wanted(caller) {
+        return flash::flash(state, device, caller).await;
+    }
     if caller.fields.has("name") {
         return rename(state, device, caller).await;
     }
@@ -279,6 +296,7 @@ fn object(
         "functions": description.map(|description| &description.functions),
         "variables": description.map(variables),
         "status": "normal",
+        "firmware_product_id": live.and_then(|live| live.firmware_product),
         "firmware_version": live.and_then(|live| live.firmware_version),
         "system_firmware_version": live.and_then(|live| live.system_version).map(release_text),
         "firmware_updates_enabled": live.and_then(|live| live.updates_enabled).unwrap_or(true),

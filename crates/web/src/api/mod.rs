@@ -7,12 +7,17 @@ mod clients;
 mod devices;
 mod diagnostics;
 mod events;
+mod firmware;
+mod firmware_table;
+mod flash;
+mod groups;
 mod mfa;
 mod oauth;
 mod product_devices;
 mod product_table;
 mod products;
 mod provisioning;
+mod releases;
 mod server;
 mod table;
 mod tokens;
@@ -69,6 +74,9 @@ fn routes() -> Routes {
         .merge(webhook_table::integrations())
         .merge(product_table::products())
         .merge(product_table::devices())
+        .merge(firmware_table::firmware_of_products())
+        .merge(firmware_table::releases_of_products())
+        .merge(firmware_table::groups_of_products())
         .merge(table::server())
 }
 

@@ -1,13 +1,15 @@
 //! `/v1/products/:product/devices`: which devices are in a product.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use model::{DeviceId, ProductId};
 use serde_json::{Value, json};
-use store::Device;
+use store::{Assignment, Device};
 
-use crate::api::devices;
+use crate::api::{devices, groups};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::scope::{Scope, unknown_product};
@@ -32,7 +34,8 @@ pub(crate) async fn list(
     let size_of_page = usize::try_from(size).unwrap_or(usize::MAX);
     let ids: Vec<DeviceId> = matching.into_iter().skip(start).take(size_of_page).collect();
     let stored = state.store.devices().get_many(&ids).await?;
-    let objects = devices::objects(&state, &stored).await;
+    let mut objects = devices::objects(&state, &stored).await;
+    show_assignments(&state, product, &ids, &mut objects).await?;
     let meta = json!({
         "page": page,
         "per_page": size,
@@ -88,6 +91,9 @@ pub(crate) async fn change(
 ) -> Result<Json<Value>, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let device = scope.device(&state, &caller.actor, &path).await?;
+    if let (Some(product), true) = (device.0.product, groups::assigns(&caller)) {
+        return groups::assign(&state, product, &device, &caller).await;
+    }
     devices::change_device(&state, &device, &caller).await
 }
 
@@ -120,6 +126,31 @@ pub(crate) async fn remove_owner(
     Ok(StatusCode::NO_CONTENT)
 }
 
+async fn show_assignments(
+    state: &State,
+    product: ProductId,
+    ids: &[DeviceId],
+    objects: &mut Value,
+) -> Result<(), ApiError> {
+    let found = state.store.assignments().assignments(ids).await?;
+    let by_id: BTreeMap<DeviceId, Assignment> = found.into_iter().collect();
+    let pairs: Vec<(DeviceId, Assignment)> =
+        ids.iter().map(|id| (*id, by_id.get(id).cloned().unwrap_or_default())).collect();
+    let targeted = state.updates.targeted(product, &pairs).await;
+    let shown: BTreeMap<String, _> = pairs
+        .iter()
+        .zip(targeted)
+        .map(|((id, assignment), targeted)| (id.to_string(), (assignment, targeted)))
+        .collect();
+    for object in objects.as_array_mut().into_iter().flatten() {
+        let id = object["id"].as_str().unwrap_or_default();
+        if let Some((assignment, targeted)) = shown.get(id) {
+            groups::show_assignment(object, assignment, *targeted);
+        }
+    }
+    Ok(())
+}
+
 async fn product(
     state: &State,
     caller: &Caller,
@@ -147,6 +178,16 @@ async fn matching(
         };
         let stored = state.store.devices().get_many(&ids).await?;
         ids = stored.iter().filter(|device| is_named(device)).map(|device| device.id).collect();
+    }
+    if let Some(text) = caller.query.text("groups").filter(|text| !text.is_empty()) {
+        let wanted: Vec<&str> = text.split(',').map(str::trim).collect();
+        let assigned = state.store.assignments().assignments(&ids).await?;
+        let is_in = |assignment: &Assignment| {
+            assignment.groups.iter().any(|group| wanted.contains(&group.as_str()))
+        };
+        let matching = assigned.iter().filter(|(_, assignment)| is_in(assignment));
+        ids = matching.map(|(id, _)| *id).collect();
+        ids.sort();
     }
     Ok(ids)
 }
@@ -184,6 +225,7 @@ async fn add_one(
     let _permit = state.handle.billing().devices_permit(account, more, utc_now()).await?;
     state.store.devices().set_product(id, Some(product)).await?;
     state.handle.device_changed(id).await?;
+    state.updates.product_changed(product).await;
     Ok(Some(id))
 }
 

@@ -44,6 +44,7 @@ pub(super) fn devices() -> Routes {
                 .query("per_page", "25 unless given, at most 1000.")
                 .query("deviceId", "Part of an id.")
                 .query("deviceName", "Part of a name.")
+                .query("groups", "Names of groups with commas: devices of any of them.")
                 .gives::<shape::ProductDevices>(),
             product_devices::list,
         )
@@ -66,7 +67,7 @@ pub(super) fn devices() -> Routes {
         .add(
             put("/v1/products/{product}/devices/{device}", "Changes a device of the product.")
                 .needs("devices:update")
-                .takes::<shape::DeviceChange>()
+                .takes_or_file::<shape::DeviceChange>(super::flash::FLASH_BYTES_MAX)
                 .gives::<shape::DeviceChanged>(),
             product_devices::change,
         )

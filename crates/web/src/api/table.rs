@@ -195,10 +195,13 @@ pub(super) fn devices() -> Routes {
             devices::show,
         )
         .add(
-            put("/v1/devices/{device}", "Renames a device, notes something, or has it signal.")
-                .needs("devices:update")
-                .takes::<shape::DeviceChange>()
-                .gives::<shape::DeviceChanged>(),
+            put(
+                "/v1/devices/{device}",
+                "Renames a device, notes something, has it signal, or flashes a firmware binary.",
+            )
+            .needs("devices:update")
+            .takes_or_file::<shape::DeviceChange>(super::flash::FLASH_BYTES_MAX)
+            .gives::<shape::DeviceChanged>(),
             devices::change,
         )
         .add(

@@ -2,6 +2,7 @@
 //! and its place in the OpenAPI document.
 
 mod document;
+pub(crate) mod fleet_shapes;
 mod operation;
 mod page;
 pub(crate) mod shapes;

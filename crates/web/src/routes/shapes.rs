@@ -273,6 +273,24 @@ pub(crate) struct Device {
     firmware_updates_enabled: bool,
     firmware_updates_forced: bool,
     safe_mode: bool,
+    /// Of a product's device: whether it is left out of releases.
+    #[schema(required = false)]
+    development: bool,
+    /// Of a product's device: its groups.
+    #[schema(required = false)]
+    groups: Vec<String>,
+    /// Of a product's device: the version it is locked to.
+    #[schema(required = false, nullable = true)]
+    desired_firmware_version: u16,
+    /// Of a product's device: the version that releases have for it.
+    #[schema(required = false, nullable = true)]
+    targeted_firmware_release_version: u16,
+    /// The product that its firmware names.
+    #[schema(required = false, nullable = true)]
+    firmware_product_id: u32,
+    /// The update under way, or the last one; shown for single devices.
+    #[schema(required = false, nullable = true)]
+    firmware_update: Value,
 }
 
 /// A device to claim, or with `product_id` alone a new one.
@@ -300,6 +318,17 @@ pub(crate) struct DeviceChange {
     notes: Option<String>,
     /// 1 or 0: the device shows where it is.
     signal: Option<String>,
+    /// With `version`: the firmware to flash; a file does as well.
+    product_id: Option<u32>,
+    version: Option<u16>,
+    /// Flash although the application does not allow updates.
+    force: Option<bool>,
+    /// Of a product's device: the version it is locked to; null unlocks it.
+    desired_firmware_version: Option<u16>,
+    /// Of a product's device: whether it is left out of releases.
+    development: Option<bool>,
+    /// Of a product's device: its groups.
+    groups: Option<Vec<String>>,
 }
 
 /// A changed device, with what changed.

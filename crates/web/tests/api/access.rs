@@ -2,7 +2,7 @@
 
 use model::{ProductId, Timestamp};
 use serde_json::{Value, json};
-use store::{Client, Product, TokenHash, Webhook};
+use store::{Client, FileHash, Group, Product, ProductFirmware, TokenHash, Webhook};
 
 use crate::support::{Answer, OWNER, PASSWORD, World};
 
@@ -47,6 +47,8 @@ fn rows() -> Vec<Row> {
     let key = json!({"publicKey": KEY});
     let hook = || json!({"event": "taken", "url": "http://h.example/"});
     let product = || json!({"product": {"name": "New", "platform_id": 12}});
+    let release = || json!({"version": 1, "product_default": true});
+    let lock = || json!({"desired_firmware_version": 1, "groups": ["private-group"]});
     let user = || json!({"username": "new@example.org", "password": PASSWORD});
     vec![
         Row { nobody: 200, ..row("GET", "/health", none(), Own, 200) },
@@ -118,6 +120,37 @@ fn rows() -> Vec<Row> {
         row("GET", "/v1/products/{product}/devices/{device}/events", none(), Nothing, 200),
         row("GET", "/v1/products/{product}/devices/{device}/events/", none(), Nothing, 200),
         row("GET", "/v1/products/{product}/devices/{device}/events/a", none(), Nothing, 200),
+        row("PUT", "/v1/devices/{device}", json!({"app": "tinker"}), Nothing, 501),
+        row("GET", "/v1/products/{product}/firmware", none(), Nothing, 200),
+        row("POST", "/v1/products/{product}/firmware", json!({"version": 3}), Nothing, 400),
+        row("GET", "/v1/products/{product}/firmware/1", none(), Nothing, 200),
+        row("PUT", "/v1/products/{product}/firmware/1", json!({"title": "taken"}), Nothing, 200),
+        row("GET", "/v1/products/{product}/firmware/1/binary", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/groups", none(), Nothing, 200),
+        row("POST", "/v1/products/{product}/groups", json!({"name": "new"}), Nothing, 201),
+        row("GET", "/v1/products/{product}/groups/private-group", none(), Nothing, 200),
+        row(
+            "PUT",
+            "/v1/products/{product}/groups/private-group",
+            json!({"color": "x"}),
+            Nothing,
+            200,
+        ),
+        row("PUT", "/v1/products/{product}/firmware/release", release(), Nothing, 204),
+        row("GET", "/v1/products/{product}/releases", none(), Nothing, 200),
+        row("GET", "/v1/products/{product}/releases/1", none(), Nothing, 200),
+        row("PUT", "/v1/products/{product}/releases/1", json!({"paused": true}), Nothing, 200),
+        row("GET", "/v1/products/{product}/releases/1/devices", none(), Nothing, 200),
+        row("PUT", "/v1/products/{product}/devices/{device}", lock(), Nothing, 200),
+        row(
+            "DELETE",
+            "/v1/products/{product}/firmware/release",
+            json!({"version": 1}),
+            Nothing,
+            204,
+        ),
+        row("DELETE", "/v1/products/{product}/groups/private-group", none(), Nothing, 204),
+        row("DELETE", "/v1/products/{product}/firmware/2", none(), Nothing, 204),
         row("GET", "/v1/webhooks", none(), Own, 200),
         row("POST", "/v1/webhooks", hook(), Own, 201),
         row("GET", "/v1/webhooks/{webhook}", none(), Nothing, 200),
@@ -191,6 +224,32 @@ fn product(world: &World) -> Product {
     }
 }
 
+fn group() -> Group {
+    Group {
+        product: PRODUCT,
+        name: "private-group".into(),
+        description: String::new(),
+        color: String::new(),
+        created_at: Timestamp(1),
+    }
+}
+
+fn firmware(world: &World, version: u16, file: FileHash) -> ProductFirmware {
+    ProductFirmware {
+        product: PRODUCT,
+        version,
+        title: "private-title".into(),
+        description: String::new(),
+        name: "private-file.bin".into(),
+        mandatory: false,
+        file,
+        bytes: 12,
+        uploaded_by: world.owner,
+        uploaded_at: Timestamp(1),
+        updated_at: Timestamp(1),
+    }
+}
+
 fn webhook(world: &World, id: &str, product: Option<ProductId>) -> Webhook {
     let definition = json!({"event": "private-event", "url": "http://private.example/", "integration_type": "Webhook"});
     Webhook {
@@ -252,6 +311,13 @@ async fn furnish(world: &World) -> Vec<String> {
     devices.set_notes(world.device, Some("private-notes")).await.expect("noted");
     world.store.clients().insert(&client(world)).await.expect("a client");
     world.store.products().insert(&product(world)).await.expect("a product");
+    let assignments = world.store.assignments();
+    assignments.insert_group(&group()).await.expect("a group");
+    let file = world.store.files().put("private-file".into()).await.expect("a file");
+    for version in [1, 2] {
+        let firmware = firmware(world, version, file);
+        world.store.firmware().insert(&firmware).await.expect("firmware");
+    }
     devices.set_product(world.device, Some(PRODUCT)).await.expect("a member");
     world.handle.device_changed(world.device).await.expect("told");
     for (id, product) in [("private-webhook", None), ("private-product-webhook", Some(PRODUCT))] {
@@ -308,8 +374,10 @@ async fn a_stranger_neither_reads_changes_nor_finds_out_about_anything() {
 async fn owners_view(world: &World) -> Vec<Value> {
     let token = world.token(world.owner).await;
     let paths = ["/v1/user", "/v1/devices", "/v1/clients", "/v1/webhooks", "/v1/products"];
+    let of_product = ["firmware", "groups", "releases", "devices"]
+        .map(|thing| format!("/v1/products/{PRODUCT}/{thing}"));
     let mut seen = Vec::new();
-    for path in paths {
+    for path in paths.into_iter().chain(of_product.iter().map(String::as_str)) {
         seen.push(world.ask("GET", path, &token, Value::Null).await.ok());
     }
     seen

@@ -1,6 +1,7 @@
 //! The routes over a store in memory and a node on loopback.
 
 mod access;
+mod firmware;
 mod products;
 mod sink;
 mod support;

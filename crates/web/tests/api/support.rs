@@ -9,7 +9,7 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use model::{AccountId, DeviceId, Timestamp};
-use node::{Handle, Node, NodeConfig};
+use node::{Handle, Node, NodeConfig, Updates, UpdatesConfig};
 use secure::keys::ServerKeys;
 use serde_json::{Value, json};
 use sim::identity::Identity;
@@ -80,8 +80,11 @@ impl World {
         let create = |email| store.accounts().create(email, &hash, Timestamp(1));
         let owner = create(OWNER).await.expect("created").id;
         let stranger = create(STRANGER).await.expect("created").id;
+        let updates = Updates::start(Arc::clone(&store), handle.clone(), UpdatesConfig::default());
+        let updates = updates.await.expect("updates");
         let config = change(WebConfig { limits: limits(), ..WebConfig::default() });
-        let state = State::new(Arc::clone(&store), handle.clone(), Arc::new(String::new), config);
+        let state =
+            State::new(Arc::clone(&store), handle.clone(), updates, Arc::new(String::new), config);
         let router = web::router(state);
         let device = DeviceId([0; 12]);
         let mut world =
@@ -163,10 +166,55 @@ impl World {
         self.send(request.body(Body::from(body)).expect("a request")).await
     }
 
-    async fn send(&self, mut request: Request<Body>) -> Answer {
+    /// Sends a file of bytes before fields, as the clients do.
+    pub(crate) async fn send_file(
+        &self,
+        method: &str,
+        path: &str,
+        token: &str,
+        name: &str,
+        file: &[u8],
+        fields: &[(&str, &str)],
+    ) -> Answer {
+        let mut body = format!(
+            "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
+             Content-Type: application/octet-stream\r\n\r\n"
+        )
+        .into_bytes();
+        body.extend(file);
+        for (key, value) in fields {
+            let part =
+                format!("\r\n--b\r\nContent-Disposition: form-data; name=\"{key}\"\r\n\r\n{value}");
+            body.extend(part.into_bytes());
+        }
+        body.extend(b"\r\n--b--\r\n");
+        let request = Request::builder()
+            .method(method.parse::<Method>().expect("a method"))
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .header(header::CONTENT_TYPE, "multipart/form-data;boundary=b");
+        self.send(request.body(Body::from(body)).expect("a request")).await
+    }
+
+    /// What is downloaded.
+    pub(crate) async fn bytes(&self, path: &str, token: &str) -> Vec<u8> {
+        let request = Request::builder()
+            .uri(path)
+            .header(header::AUTHORIZATION, format!("Bearer {token}"))
+            .body(Body::empty());
+        let response = self.respond(request.expect("a request")).await;
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+        response.into_body().collect().await.expect("a body").to_bytes().to_vec()
+    }
+
+    async fn respond(&self, mut request: Request<Body>) -> axum::response::Response {
         let peer: SocketAddr = "127.0.0.1:1".parse().expect("an address");
         request.extensions_mut().insert(ConnectInfo(web::Peer(peer)));
-        let response = self.router.clone().oneshot(request).await.expect("an answer");
+        self.router.clone().oneshot(request).await.expect("an answer")
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.respond(request).await;
         let status = response.status();
         let kind = response.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
