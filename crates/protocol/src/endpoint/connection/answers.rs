@@ -12,14 +12,14 @@ impl Connection {
     /// Lets the answer to a message go.
     pub(super) fn acknowledge(&mut self, cx: &mut Context<'_>, receipt: Receipt, verdict: Verdict) {
         let id = receipt.message_id;
-        let before = self.busy.as_ref().and_then(|busy| busy.duplicates.fate(id));
+        let before = self.duplicates.as_ref().and_then(|seen| seen.fate(id));
         if verdict == Verdict::Unavailable && is_kept_until_durable(before) {
             // The device takes any code as success; without an answer it begins a new session.
             return;
         }
         let code = ack::verdict_code(verdict);
-        if self.is_datagram() {
-            self.busy().duplicates.settle(id, code);
+        if let Some(seen) = &mut self.duplicates {
+            seen.settle(id, code);
         }
         self.acknowledge_with(cx, id, Token::from(&receipt), code);
         if before == Some(Fate::Waiting(Kind::Hello)) {

@@ -7,7 +7,6 @@ use model::link::ExchangeId;
 use model::{CloudMessage, Mono};
 
 use super::bodies::Bodies;
-use super::duplicates::Duplicates;
 use super::exchange::Exchange;
 use super::laps;
 use super::newcomer::Newcomer;
@@ -16,8 +15,6 @@ use super::updating::Updating;
 /// The rare state of a connection.
 #[derive(Debug, Default)]
 pub(crate) struct Busy {
-    /// Messages that came before.
-    pub(crate) duplicates: Duplicates,
     /// Our requests whose fate is open, in the order they were begun.
     pub(crate) exchanges: Vec<Exchange>,
     /// What waits for the device to be ready, or for a record number.
@@ -47,8 +44,7 @@ impl Busy {
 
     /// Whether all of this can go.
     pub(crate) fn is_idle(&self) -> bool {
-        self.duplicates.is_empty()
-            && self.exchanges.is_empty()
+        self.exchanges.is_empty()
             && self.waiting.is_empty()
             && self.replies.is_empty()
             && self.bodies.is_empty()
@@ -102,7 +98,6 @@ impl Busy {
 
     /// Forgets what is too old.
     pub(crate) fn expire(&mut self, now: Mono) {
-        self.duplicates.expire(now);
         self.bodies.expire(now);
         self.retired_tokens.retain(|(_, until)| *until > now);
         if self.reserve_asked_at.is_some_and(|at| at.after(RESERVE_AGAIN) <= now) {
@@ -111,7 +106,7 @@ impl Busy {
     }
 
     /// When something in here is to be looked at again. Without record numbers no transmission is due.
-    pub(crate) fn deadline(&self, now: Mono, can_send: bool) -> Option<Mono> {
+    pub(crate) fn deadline(&self, can_send: bool) -> Option<Mono> {
         let exchanges = self.exchanges.iter().filter_map(|exchange| exchange.deadline(can_send));
         let retired = self.retired_tokens.iter().map(|(_, until)| *until);
         let newcomer = self.newcomer.as_ref().map(|newcomer| newcomer.expires_at);
@@ -119,7 +114,6 @@ impl Busy {
         exchanges
             .chain(retired)
             .chain(newcomer)
-            .chain(self.duplicates.deadline(now))
             .chain(self.bodies.deadline())
             .chain(self.quiet_until)
             .chain(transfer.and_then(|updating| updating.deadline(now)))

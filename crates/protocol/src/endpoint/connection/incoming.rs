@@ -300,13 +300,14 @@ impl Connection {
         if !self.is_datagram() {
             return None;
         }
-        self.busy.as_ref()?.duplicates.find(cx.now.mono, message_id)
+        self.duplicates.as_ref()?.find(cx.now.mono, message_id)
     }
 
     /// Remembers a message that must not be taken twice.
     pub(super) fn note(&mut self, cx: &Context<'_>, header: Header, fate: Fate) {
         if self.is_datagram() {
-            self.busy().duplicates.insert(cx.now.mono, header.message_id, fate);
+            let seen = self.duplicates.get_or_insert_default();
+            seen.insert(cx.now.mono, header.message_id, fate);
         }
     }
 

@@ -31,6 +31,7 @@ use secure::dtls::{ConnectionId, ContentType, Session};
 use secure::tcp::{FrameKeys, FrameOpener, FrameSealer};
 
 use self::busy::Busy;
+use self::duplicates::Duplicates;
 use self::keep_alive::KeepAlive;
 pub(crate) use self::newcomer::Newcomer;
 use self::traits::Traits;
@@ -65,6 +66,9 @@ pub(crate) struct Connection {
     pub(crate) traffic: Traffic,
     /// When it is told of both.
     tell_at: Option<Mono>,
+    /// Messages that came before. Apart from what is busy: every connection that said something has
+    /// them for a while.
+    duplicates: Option<Box<Duplicates>>,
     busy: Option<Box<Busy>>,
 }
 
@@ -191,6 +195,7 @@ impl Connection {
             untold: false,
             traffic: Traffic::default(),
             tell_at: None,
+            duplicates: None,
             busy: None,
         }
     }
@@ -273,8 +278,9 @@ impl Connection {
         let is_watched = self.online && !self.is_updating();
         let silence = is_watched.then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
         let can_send = self.can_send();
-        let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
-        silence.into_iter().chain(busy).chain(self.tell_at).min()
+        let busy = self.busy.as_ref().and_then(|busy| busy.deadline(can_send));
+        let duplicates = self.duplicates.as_ref().and_then(|seen| seen.deadline(now));
+        silence.into_iter().chain(busy).chain(duplicates).chain(self.tell_at).min()
     }
 
     fn silent_at(&self) -> Mono {
@@ -296,6 +302,9 @@ impl Connection {
     pub(crate) fn settle(&mut self) {
         if self.busy.as_ref().is_some_and(|busy| busy.is_idle()) {
             self.busy = None;
+        }
+        if self.duplicates.as_ref().is_some_and(|seen| seen.is_empty()) {
+            self.duplicates = None;
         }
     }
 

@@ -56,9 +56,9 @@ impl Connection {
     fn fall_quiet(&mut self, cx: &mut Context<'_>, header: Header) {
         let now = cx.now.mono;
         self.phase = Phase::Quiet;
-        let busy = self.busy();
-        busy.duplicates.insert(now, header.message_id, Fate::Waiting(Kind::Hello));
-        busy.quiet_until = header.receipt().is_none().then(|| now.after(HELLO_QUIET));
+        let seen = self.duplicates.get_or_insert_default();
+        seen.insert(now, header.message_id, Fate::Waiting(Kind::Hello));
+        self.busy().quiet_until = header.receipt().is_none().then(|| now.after(HELLO_QUIET));
     }
 
     /// TCP: the device waits for our Hello, and not for long.
@@ -81,7 +81,7 @@ impl Connection {
     pub(crate) fn remember(&mut self, now: Mono, recent: &[Source]) {
         for source in recent {
             let fate = Fate::Answered(Code::EMPTY);
-            self.busy().duplicates.insert(now, source.message_id, fate);
+            self.duplicates.get_or_insert_default().insert(now, source.message_id, fate);
         }
     }
 

@@ -16,6 +16,9 @@ impl Connection {
         {
             return Upshot::Ended { forget: false };
         }
+        if let Some(seen) = &mut self.duplicates {
+            seen.expire(now);
+        }
         if let Some(busy) = &mut self.busy {
             busy.expire(now);
             self.end_quiet(cx);
