@@ -1,6 +1,8 @@
 //! Names that devices and callers choose, parsed once at the edge.
 
+use std::borrow::Borrow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -10,9 +12,16 @@ use crate::limits;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct EventName(Box<str>);
 
-/// The beginning of event names that somebody wants: 0 to 64 bytes, compared byte by byte.
+/// The beginning of event names that somebody wants: 0 to 64 bytes, compared byte by byte. Clones share
+/// the text: all devices of a fleet subscribe to the same.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub struct EventPrefix(Box<str>);
+pub struct EventPrefix(Arc<str>);
+
+impl Borrow<str> for EventPrefix {
+    fn borrow(&self) -> &str {
+        &self.0
+    }
+}
 
 /// Why a text is no event name or prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +43,7 @@ impl EventName {
         if bytes.is_empty() {
             return Err(NameError::Empty);
         }
-        Ok(Self(parse_text(bytes)?))
+        Ok(Self(parse_text(bytes)?.into()))
     }
 
     /// The name as text.
@@ -52,7 +61,7 @@ impl EventName {
 impl EventPrefix {
     /// Parses a prefix; the empty one matches every name.
     pub fn parse(bytes: &[u8]) -> Result<Self, NameError> {
-        Ok(Self(parse_text(bytes)?))
+        Ok(Self(parse_text(bytes)?.into()))
     }
 
     /// The prefix as text.
@@ -66,7 +75,7 @@ impl EventPrefix {
     }
 }
 
-fn parse_text(bytes: &[u8]) -> Result<Box<str>, NameError> {
+fn parse_text(bytes: &[u8]) -> Result<&str, NameError> {
     if bytes.len() > limits::EVENT_NAME_BYTES_MAX {
         return Err(NameError::TooLong);
     }
@@ -74,7 +83,7 @@ fn parse_text(bytes: &[u8]) -> Result<Box<str>, NameError> {
     if text.chars().any(char::is_control) {
         return Err(NameError::NotText);
     }
-    Ok(text.into())
+    Ok(text)
 }
 
 macro_rules! as_text {

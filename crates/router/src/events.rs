@@ -249,10 +249,16 @@ impl Shard {
     }
 
     /// Adds a subscription to a device and to the index; `false` if it has too many.
-    pub(crate) fn take_subscription(&mut self, slot: Slot, subscribe: Subscribe) -> bool {
+    pub(crate) fn take_subscription(&mut self, slot: Slot, mut subscribe: Subscribe) -> bool {
         let Some(device) = self.devices.get_mut(slot) else { return false };
+        let account = device.row.account;
+        if let Some(shared) =
+            account.and_then(|account| self.subscriptions.shared(account, &subscribe.prefix))
+        {
+            subscribe.prefix = shared;
+        }
         let Ok(before) = device.subscriptions.take(&subscribe) else { return false };
-        if let Some(account) = device.row.account {
+        if let Some(account) = account {
             if let Some(before) = before {
                 self.subscriptions.remove(account, slot, &before);
             }

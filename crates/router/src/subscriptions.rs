@@ -16,19 +16,20 @@ pub(crate) struct Index {
 
 #[derive(Debug, Default)]
 struct AccountIndex {
-    subscribers: BTreeMap<Box<str>, BTreeSet<Subscriber>>,
+    subscribers: BTreeMap<EventPrefix, Subscribers>,
     /// Bit n is set if a prefix of n bytes is, or was, among the keys.
     lengths: u128,
 }
 
-/// One subscription to a prefix. Sorted by the device wanted first, so that those who want this very
-/// device, and those who want any, lie together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Subscriber {
-    wanted: Option<DeviceId>,
-    slot: Slot,
-    content: SubscriptionContent,
+/// Who subscribed to one prefix. Nearly all want the events of any device.
+#[derive(Debug, Default)]
+struct Subscribers {
+    any: BTreeSet<Subscriber>,
+    /// By the device wanted.
+    of_device: BTreeSet<(DeviceId, Subscriber)>,
 }
+
+type Subscriber = (Slot, SubscriptionContent);
 
 impl Index {
     /// Adds a subscription of the device in `slot`. Prefixes of internal names match nothing and are
@@ -42,9 +43,15 @@ impl Index {
         index.lengths |= 1 << prefix.len();
         let subscribers = match index.subscribers.get_mut(prefix) {
             Some(subscribers) => subscribers,
-            None => index.subscribers.entry(prefix.into()).or_default(),
+            None => index.subscribers.entry(subscribe.prefix.clone()).or_default(),
         };
-        subscribers.insert(Subscriber::new(slot, subscribe));
+        subscribers.insert(slot, subscribe);
+    }
+
+    /// The same prefix, sharing its text with the subscriptions that are there.
+    pub(crate) fn shared(&self, account: AccountId, prefix: &EventPrefix) -> Option<EventPrefix> {
+        let subscribers = &self.accounts.get(&account)?.subscribers;
+        subscribers.get_key_value(prefix).map(|(shared, _)| shared.clone())
     }
 
     /// Takes a subscription out.
@@ -52,7 +59,7 @@ impl Index {
         let Some(index) = self.accounts.get_mut(&account) else { return };
         let prefix = subscribe.prefix.as_str();
         let Some(subscribers) = index.subscribers.get_mut(prefix) else { return };
-        subscribers.remove(&Subscriber::new(slot, subscribe));
+        subscribers.remove(slot, subscribe);
         if subscribers.is_empty() {
             index.subscribers.remove(prefix);
         }
@@ -82,29 +89,37 @@ impl AccountIndex {
         for length in (0..=name.len()).filter(|length| self.lengths >> length & 1 == 1) {
             let Some(prefix) = name.get(..length) else { continue };
             let Some(subscribers) = self.subscribers.get(prefix) else { continue };
-            let mut collect = |wanted| {
-                let range = subscribers.range(Subscriber::first(wanted)..=Subscriber::last(wanted));
-                found.extend(range.map(|subscriber| (subscriber.slot, subscriber.content)));
-            };
-            collect(None);
+            found.extend(&subscribers.any);
             if let Some(device) = event.device() {
-                collect(Some(device));
+                found.extend(subscribers.of_device(device));
             }
         }
     }
 }
 
-impl Subscriber {
-    fn new(slot: Slot, subscribe: &Subscribe) -> Self {
-        Self { wanted: subscribe.device, slot, content: subscribe.content }
+impl Subscribers {
+    fn insert(&mut self, slot: Slot, subscribe: &Subscribe) {
+        match subscribe.device {
+            Some(device) => self.of_device.insert((device, (slot, subscribe.content))),
+            None => self.any.insert((slot, subscribe.content)),
+        };
     }
 
-    fn first(wanted: Option<DeviceId>) -> Self {
-        Self { wanted, slot: Slot::FIRST, content: SubscriptionContent::Text }
+    fn remove(&mut self, slot: Slot, subscribe: &Subscribe) {
+        match subscribe.device {
+            Some(device) => self.of_device.remove(&(device, (slot, subscribe.content))),
+            None => self.any.remove(&(slot, subscribe.content)),
+        };
     }
 
-    fn last(wanted: Option<DeviceId>) -> Self {
-        Self { wanted, slot: Slot::LAST, content: SubscriptionContent::Cbor }
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.of_device.is_empty()
+    }
+
+    fn of_device(&self, device: DeviceId) -> impl Iterator<Item = Subscriber> {
+        let first = (device, (Slot::FIRST, SubscriptionContent::Text));
+        let last = (device, (Slot::LAST, SubscriptionContent::Cbor));
+        self.of_device.range(first..=last).map(|(_, subscriber)| *subscriber)
     }
 }
 
