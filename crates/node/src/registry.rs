@@ -1,6 +1,8 @@
 //! What is known of every registered device without asking the store: its row, its key, and the
 //! shard that holds its session.
 
+mod table;
+
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -10,6 +12,8 @@ use model::{
 };
 use rustc_hash::FxHashMap;
 use store::Registered;
+
+use self::table::{Devices, Known};
 
 /// The registry. One for the process; reads are short and never wait for the store.
 #[derive(Debug, Default)]
@@ -34,31 +38,11 @@ pub(crate) struct Change {
 
 #[derive(Debug, Default)]
 struct Tables {
-    devices: FxHashMap<DeviceId, Known>,
-    /// By the beginning of the key's hash: the whole hash is in [`Known`].
-    ids_by_key: FxHashMap<u64, Ids>,
+    devices: Devices,
     /// Devices of one firmware share one.
     descriptions: HashSet<Arc<ApplicationDescription>>,
     /// How TCP devices were when the last process ended, until they come back.
     resting: FxHashMap<DeviceId, DeviceState>,
-}
-
-#[derive(Debug)]
-struct Known {
-    row: DeviceRow,
-    key: Option<KeyHash>,
-    last_heard: Option<Timestamp>,
-    last_handshake_at: Option<Timestamp>,
-    /// Which shard has or had a session of it since the server started.
-    shard: Option<u8>,
-}
-
-/// Nearly every key belongs to one device; cloned test devices share one.
-#[derive(Debug)]
-enum Ids {
-    One(DeviceId),
-    #[expect(clippy::box_collection, reason = "there are few of these, and many of the others")]
-    Several(Box<Vec<DeviceId>>),
 }
 
 impl Registry {
@@ -76,17 +60,17 @@ impl Registry {
 
     /// The ids a key is registered for.
     pub(crate) fn ids_by_key(&self, key: KeyHash) -> Vec<DeviceId> {
-        self.read().ids_by_key(key)
+        self.read().devices.with_key(key).collect()
     }
 
     /// The hash of a device's key, if it has one.
     pub(crate) fn key(&self, device: DeviceId) -> Option<KeyHash> {
-        self.read().devices.get(&device)?.key
+        self.read().devices.get(device)?.key
     }
 
     /// A device's row, if it is registered.
     pub(crate) fn row(&self, device: DeviceId) -> Option<DeviceRow> {
-        Some(self.read().devices.get(&device)?.row.clone())
+        Some(self.read().devices.get(device)?.row.clone())
     }
 
     /// Whether its Describe told of a modem.
@@ -96,16 +80,16 @@ impl Registry {
 
     /// When its last full handshake was, as of the server's start.
     pub(crate) fn last_handshake_at(&self, device: DeviceId) -> Option<Timestamp> {
-        self.read().devices.get(&device)?.last_handshake_at
+        ever(self.read().devices.get(device)?.last_handshake_at)
     }
 
     /// A device that no shard knows, as it was when it was last written down.
     pub(crate) fn resting_state(&self, device: DeviceId) -> DeviceState {
         let tables = self.read();
         let mut state = tables.resting.get(&device).cloned().unwrap_or_else(|| unheard_of(device));
-        if let Some(known) = tables.devices.get(&device) {
-            state.last_heard = state.last_heard.max(known.last_heard);
-            state.last_handshake_at = known.last_handshake_at;
+        if let Some(known) = tables.devices.get(device) {
+            state.last_heard = state.last_heard.max(ever(known.last_heard));
+            state.last_handshake_at = ever(known.last_handshake_at);
             state.platform = state.platform.or(known.row.platform);
             state.description = known.row.description.clone();
         }
@@ -120,8 +104,8 @@ impl Registry {
     /// All devices that have or had a session in this process.
     pub(crate) fn with_session(&self) -> Vec<DeviceId> {
         let tables = self.read();
-        let with = tables.devices.iter().filter(|(_, known)| known.shard.is_some());
-        with.map(|(id, _)| *id).collect()
+        let with = tables.devices.iter().filter(|known| known.shard.is_some());
+        with.map(|known| known.device).collect()
     }
 
     /// The shard that holds the device's session, else the one that would.
@@ -131,7 +115,7 @@ impl Registry {
 
     /// The shard that holds the device's session.
     pub(crate) fn session_shard(&self, device: DeviceId) -> Option<u8> {
-        self.read().devices.get(&device)?.shard
+        self.read().devices.get(device)?.shard
     }
 
     /// The shard of a number that may come from a time with more of them.
@@ -143,7 +127,7 @@ impl Registry {
     pub(crate) fn session_began(&self, device: DeviceId, shard: u8) -> Option<u8> {
         let mut tables = self.write();
         tables.resting.remove(&device);
-        let before = tables.devices.get_mut(&device)?.shard.replace(shard);
+        let before = tables.devices.get_mut(device)?.shard.replace(shard);
         before.filter(|before| *before != shard)
     }
 
@@ -174,7 +158,7 @@ impl Registry {
     /// Takes a device's row as the store has it; absent: the device was removed.
     pub(crate) fn refresh(&self, device: DeviceId, stored: Option<Registered>) -> Change {
         let mut tables = self.write();
-        let before = tables.remove(device);
+        let before = tables.devices.remove(device);
         let key_before = before.as_ref().and_then(|known| known.key);
         let session_shard = before.as_ref().and_then(|known| known.shard);
         let shard = session_shard.unwrap_or_else(|| self.home(device));
@@ -189,7 +173,7 @@ impl Registry {
         }
         let (row, key) = (stored.row.clone(), stored.key);
         tables.put(stored);
-        if let Some(known) = tables.devices.get_mut(&device) {
+        if let Some(known) = tables.devices.get_mut(device) {
             known.shard = session_shard;
         }
         let key_replaced = key_before.is_some() && key_before != key;
@@ -200,7 +184,7 @@ impl Registry {
     pub(crate) fn described(&self, device: DeviceId, description: &ApplicationDescription) {
         let mut tables = self.write();
         let shared = tables.intern(description);
-        if let Some(known) = tables.devices.get_mut(&device) {
+        if let Some(known) = tables.devices.get_mut(device) {
             known.row.description = Some(shared);
         }
     }
@@ -214,7 +198,7 @@ impl Registry {
 
     /// A device told its platform in a Hello.
     pub(crate) fn said_hello(&self, device: DeviceId, platform: Platform) {
-        if let Some(known) = self.write().devices.get_mut(&device) {
+        if let Some(known) = self.write().devices.get_mut(device) {
             known.row.platform = Some(platform);
         }
     }
@@ -238,30 +222,14 @@ impl Registry {
 impl Tables {
     fn put(&mut self, registered: Registered) {
         let Registered { device, key, row, last_heard, last_handshake_at, .. } = registered;
-        if let Some(key) = key {
-            match self.ids_by_key.get_mut(&beginning(key)) {
-                Some(ids) => ids.add(device),
-                None => drop(self.ids_by_key.insert(beginning(key), Ids::One(device))),
-            }
-        }
-        let known = Known { row, key, last_heard, last_handshake_at, shard: None };
-        self.devices.insert(device, known);
-    }
-
-    fn remove(&mut self, device: DeviceId) -> Option<Known> {
-        let known = self.devices.remove(&device)?;
-        if let Some(key) = known.key
-            && self.ids_by_key.get_mut(&beginning(key)).is_some_and(|ids| ids.remove(device))
-        {
-            self.ids_by_key.remove(&beginning(key));
-        }
-        Some(known)
-    }
-
-    fn ids_by_key(&self, key: KeyHash) -> Vec<DeviceId> {
-        let mut ids = self.ids_by_key.get(&beginning(key)).map(Ids::to_vec).unwrap_or_default();
-        ids.retain(|id| self.devices.get(id).is_some_and(|known| known.key == Some(key)));
-        ids
+        self.devices.insert(Known {
+            device,
+            row,
+            key,
+            last_heard: last_heard.unwrap_or_default(),
+            last_handshake_at: last_handshake_at.unwrap_or_default(),
+            shard: None,
+        });
     }
 
     fn intern(&mut self, description: &ApplicationDescription) -> Arc<ApplicationDescription> {
@@ -277,6 +245,11 @@ impl Tables {
         }
         shared
     }
+}
+
+/// 0 stands for never.
+fn ever(at: Timestamp) -> Option<Timestamp> {
+    (at != Timestamp::default()).then_some(at)
 }
 
 /// A device of which nothing is known.
@@ -303,39 +276,6 @@ pub(crate) fn unheard_of(device: DeviceId) -> DeviceState {
 /// Devices whose descriptions are all different gain nothing by sharing.
 const DESCRIPTIONS_SHARED_MAX: usize = 4096;
 
-/// A hash is random, so eight bytes of it tell nearly all keys apart.
-fn beginning(key: KeyHash) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = key.0;
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
-}
-
-impl Ids {
-    fn to_vec(&self) -> Vec<DeviceId> {
-        match self {
-            Self::One(id) => vec![*id],
-            Self::Several(ids) => ids.to_vec(),
-        }
-    }
-
-    fn add(&mut self, id: DeviceId) {
-        match self {
-            Self::One(only) => *self = Self::Several(Box::new(vec![*only, id])),
-            Self::Several(ids) => ids.push(id),
-        }
-    }
-
-    /// Whether none is left.
-    fn remove(&mut self, id: DeviceId) -> bool {
-        match self {
-            Self::One(only) => *only == id,
-            Self::Several(ids) => {
-                ids.retain(|other| *other != id);
-                ids.is_empty()
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,7 +295,9 @@ mod tests {
     fn a_key_that_several_devices_share_is_known_for_each_of_them() {
         let registry = Registry::new(1, vec![device(1, 9), device(2, 9), device(3, 8)]);
         let ids = |key: u8| registry.ids_by_key(KeyHash([key; 32]));
-        assert_eq!(ids(9), [DeviceId([1; 12]), DeviceId([2; 12])]);
+        let mut both = ids(9);
+        both.sort_unstable();
+        assert_eq!(both, [DeviceId([1; 12]), DeviceId([2; 12])]);
         assert_eq!(ids(8), [DeviceId([3; 12])]);
         assert_eq!(ids(7), []);
         registry.refresh(DeviceId([1; 12]), None);
