@@ -23,7 +23,7 @@ use crate::server::Server;
 use crate::wire::Wire;
 
 /// Handshakes at once, and so many devices take part.
-pub(crate) const OPEN: usize = 32;
+pub(crate) const OPEN: usize = 192;
 /// Threads that connect over TCP, one connection each.
 pub(crate) const TCP_CLIENTS: usize = 4;
 /// Level warning, close_notify.

@@ -52,6 +52,10 @@ impl Handshakes {
         self.due.first().map(|(at, _)| *at)
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
     /// A session got its Hello or went: its place is free.
     pub(super) fn release(&mut self, newcomer: &Newcomer) {
         if let Some(network) = newcomer.counted_network {

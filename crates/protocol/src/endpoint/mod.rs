@@ -118,6 +118,11 @@ impl Endpoint {
         self.timers.next().into_iter().chain(rare).min()
     }
 
+    /// DTLS handshakes under way, from the ClientHello that was admitted to the last Finished.
+    pub fn handshakes_open(&self) -> usize {
+        self.handshakes.count()
+    }
+
     /// The next thing for the shell to carry.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.out.outputs.pop_front()
