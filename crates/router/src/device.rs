@@ -15,7 +15,6 @@ use model::{
     ApplicationDescription, DeviceId, DeviceRow, DeviceState, Event, Hello, LinkId, Mono, Platform,
     RequestId, Timestamp,
 };
-use rustc_hash::FxHashMap;
 use smallvec::SmallVec;
 
 use crate::calls::{Call, Running};
@@ -316,87 +315,5 @@ impl Device {
             updates_forced: self.marks.updates_forced,
             events_dropped: self.events_dropped,
         }
-    }
-}
-
-/// The devices of a shard, found by id and by connection.
-#[derive(Debug, Default)]
-pub(crate) struct Devices {
-    slots: Vec<Option<Device>>,
-    free: Vec<Slot>,
-    by_id: FxHashMap<DeviceId, Slot>,
-    by_link: FxHashMap<LinkId, Slot>,
-}
-
-impl Devices {
-    pub(crate) fn len(&self) -> usize {
-        self.by_id.len()
-    }
-
-    pub(crate) fn get(&self, slot: Slot) -> Option<&Device> {
-        self.slots.get(slot.0 as usize)?.as_ref()
-    }
-
-    pub(crate) fn get_mut(&mut self, slot: Slot) -> Option<&mut Device> {
-        self.slots.get_mut(slot.0 as usize)?.as_mut()
-    }
-
-    pub(crate) fn slot_of(&self, device: DeviceId) -> Option<Slot> {
-        self.by_id.get(&device).copied()
-    }
-
-    pub(crate) fn slot_of_link(&self, link: LinkId) -> Option<Slot> {
-        self.by_link.get(&link).copied()
-    }
-
-    pub(crate) fn insert(&mut self, device: Device) -> Slot {
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(None);
-            Slot(u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX))
-        });
-        self.by_id.insert(device.id, slot);
-        if let Some(place) = self.slots.get_mut(slot.0 as usize) {
-            *place = Some(device);
-        }
-        slot
-    }
-
-    /// Takes a device out; its connection is not known any more.
-    pub(crate) fn remove(&mut self, slot: Slot) -> Option<Device> {
-        self.unlink(slot);
-        let device = self.slots.get_mut(slot.0 as usize)?.take()?;
-        self.by_id.remove(&device.id);
-        self.free.push(slot);
-        Some(device)
-    }
-
-    /// Makes `link` the connection of the device; gives back the one before, if it was another.
-    pub(crate) fn link(&mut self, slot: Slot, link: LinkId) -> Option<LinkId> {
-        if self.get(slot)?.link == Some(link) {
-            return None;
-        }
-        let old = self.unlink(slot);
-        self.get_mut(slot)?.link = Some(link);
-        self.by_link.insert(link, slot);
-        old
-    }
-
-    /// The device has no connection any more; gives back the one it had.
-    pub(crate) fn unlink(&mut self, slot: Slot) -> Option<LinkId> {
-        let link = self.get_mut(slot)?.link.take()?;
-        self.by_link.remove(&link);
-        Some(link)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_idle_device_takes_at_most_256_bytes_with_its_places_in_the_maps() {
-        let maps = (size_of::<(DeviceId, Slot)>() + size_of::<(LinkId, Slot)>() + 2) * 8 / 7;
-        let bytes = size_of::<Option<Device>>() + maps;
-        assert!(bytes <= 256, "{bytes}");
     }
 }

@@ -15,6 +15,7 @@ mod counters;
 mod delivery;
 mod describe;
 mod device;
+mod devices;
 mod events;
 mod gate;
 mod internal;

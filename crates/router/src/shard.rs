@@ -10,7 +10,8 @@ use model::{AccountId, Bearer, EventId, LinkId, Mono, Now, Refusal, RequestId};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
-use crate::device::{Device, Devices, Slot};
+use crate::device::{Device, Slot};
+use crate::devices::Devices;
 use crate::gate::{Gate, Publisher, Then};
 use crate::interner::Interner;
 use crate::rate::Rate;

@@ -44,6 +44,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 /// here, too, is here twice.
 const CACHE_KIB: i64 = 2 * 1024;
 
+/// A connection that nobody used for so long is closed: it holds pages and statements.
+const IDLE: Duration = Duration::from_secs(60);
+
 /// The tables.
 #[derive(Clone)]
 pub(crate) struct Tables {
@@ -90,7 +93,7 @@ impl Tables {
             .row_buffer_size(1024);
         let pool = SqlitePoolOptions::new()
             .max_connections(connections)
-            .idle_timeout(None)
+            .idle_timeout(Some(IDLE))
             .max_lifetime(None)
             .connect_with(options)
             .await
