@@ -75,7 +75,7 @@ impl Registry {
 
     /// Whether its Describe told of a modem.
     pub(crate) fn has_modem(&self, device: DeviceId) -> bool {
-        self.read().devices.get(&device).is_some_and(|known| known.row.has_modem)
+        self.read().devices.get(device).is_some_and(|known| known.row.has_modem)
     }
 
     /// When its last full handshake was, as of the server's start.
@@ -191,7 +191,7 @@ impl Registry {
 
     /// A device told whether it has a modem.
     pub(crate) fn told_modem(&self, device: DeviceId, has_modem: bool) {
-        if let Some(known) = self.write().devices.get_mut(&device) {
+        if let Some(known) = self.write().devices.get_mut(device) {
             known.row.has_modem = has_modem;
         }
     }
