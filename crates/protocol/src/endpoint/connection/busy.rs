@@ -106,7 +106,7 @@ impl Busy {
     }
 
     /// When something in here is to be looked at again. Without record numbers no transmission is due.
-    pub(crate) fn deadline(&self, can_send: bool) -> Option<Mono> {
+    pub(crate) fn deadline(&self, now: Mono, can_send: bool) -> Option<Mono> {
         let exchanges = self.exchanges.iter().filter_map(|exchange| exchange.deadline(can_send));
         let retired = self.retired_tokens.iter().map(|(_, until)| *until);
         let newcomer = self.newcomer.as_ref().map(|newcomer| newcomer.expires_at);

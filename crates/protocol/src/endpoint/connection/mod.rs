@@ -278,7 +278,7 @@ impl Connection {
         let is_watched = self.online && !self.is_updating();
         let silence = is_watched.then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
         let can_send = self.can_send();
-        let busy = self.busy.as_ref().and_then(|busy| busy.deadline(can_send));
+        let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
         let duplicates = self.duplicates.as_ref().and_then(|seen| seen.deadline(now));
         silence.into_iter().chain(busy).chain(duplicates).chain(self.tell_at).min()
     }
