@@ -9,6 +9,7 @@ mod echo;
 mod handshakes;
 mod load;
 mod publish;
+mod readers;
 mod report;
 mod restart;
 mod server;
@@ -25,6 +26,7 @@ use echo::Echo;
 use handshakes::{OPEN, Round, TCP_CLIENTS, tcp_identity};
 use load::{Rate, closed_loop};
 use publish::Publishers;
+use readers::{Publisher, Readers};
 use report::{BARS, Report, median, say};
 use server::{Folder, Server};
 use stream::Reader;
@@ -34,6 +36,9 @@ type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Publishes a second of the open loop.
 const PACE_PER_S: f64 = 4000.0;
+/// Publishes a second to many readers, and how long the last of them may take.
+const READ_PER_S: f64 = 50.0;
+const READ_PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Parser)]
 struct Args {
@@ -63,6 +68,10 @@ struct Scale {
     /// idle device is one that was silent for longer.
     rest: Duration,
     restarts: usize,
+    /// Event streams of one account, those that nobody reads, and for how long events are published.
+    readers: usize,
+    stuck: usize,
+    stream: Duration,
 }
 
 const FULL: Scale = Scale {
@@ -74,6 +83,9 @@ const FULL: Scale = Scale {
     handshakes: 2000,
     rest: Duration::from_secs(95),
     restarts: 3,
+    readers: 2000,
+    stuck: 100,
+    stream: Duration::from_secs(30),
 };
 
 const QUICK: Scale = Scale {
@@ -85,6 +97,9 @@ const QUICK: Scale = Scale {
     handshakes: 200,
     rest: Duration::from_secs(1),
     restarts: 1,
+    readers: 200,
+    stuck: 10,
+    stream: Duration::from_secs(2),
 };
 
 fn main() -> Outcome {
@@ -116,7 +131,17 @@ impl Bench {
         if !BARS.iter().any(|(key, _)| wants(key)) {
             return Err("no figure has such a name".into());
         }
+        let readers = ["sse_readers_loss", "sse_reader_bytes", "sse_writes_vs_ceiling"]
+            .into_iter()
+            .any(wants);
+        let others = BARS.iter().any(|(key, _)| wants(key) && !key.starts_with("sse_"));
         let large = ["publish_flat", "session_bytes", "restart_s"].into_iter().any(wants);
+        if readers {
+            self.event_readers()?;
+        }
+        if !others {
+            return Ok(());
+        }
         let mut small = self.small_side()?;
         if self.wants("publish_vs_echo") {
             self.publish_vs_echo(&mut small)?;
@@ -182,6 +207,52 @@ impl Bench {
             ms(0.999)
         );
         self.report.add("publish_sse_p99_ms", ms(0.99), made_of);
+        Ok(())
+    }
+
+    /// One account's readers: those that read get everything, whatever those do that do not.
+    fn event_readers(&mut self) -> Outcome {
+        let (count, folder) = (self.scale.readers, Folder::new()?);
+        let server = folder.serve()?;
+        let (http, token) = (server.ports.http, folder.token.clone());
+        let mut publisher = Publisher::connect(http, &token)?;
+        publisher.publish()?;
+        let empty = server.resident()?;
+        let readers = Readers::open(http, &token, count)?;
+        let warm = publisher.open_loop(READ_PER_S, Duration::from_secs(1))?;
+        readers.wait_for(warm, READ_PATIENCE);
+        let bytes = (server.resident()? - empty) / count as f64;
+        self.report.add("sse_reader_bytes", bytes, format!("{count} readers"));
+        let stuck: Vec<_> =
+            (0..self.scale.stuck).map(|_| readers::open(http, &token)).collect::<Outcome<_>>()?;
+        let before = readers.total();
+        let sent = publisher.open_loop(READ_PER_S, self.scale.stream)?;
+        readers.wait_for(warm + sent, READ_PATIENCE);
+        let (due, read) = (sent * count, readers.total() - before);
+        let made_of = format!(
+            "{read} of {due} events at {READ_PER_S}/s, {} gaps told, {} more readers stuck",
+            readers.gaps(),
+            stuck.len()
+        );
+        self.report.add("sse_readers_loss", due.saturating_sub(read) as f64 / due as f64, made_of);
+        self.writes(&mut publisher, &readers)
+    }
+
+    /// How fast the server may write before the slowest reader falls behind, against bare sends.
+    fn writes(&mut self, publisher: &mut Publisher, readers: &Readers) -> Outcome {
+        let (count, mut rounds) = (self.scale.readers, Vec::new());
+        for _ in 0..self.scale.rounds {
+            let ceiling = readers::ceiling(count, self.scale.span)?;
+            let (sent, time) = publisher.closed_loop(readers, self.scale.span)?;
+            rounds.push(((sent * count) as f64 / time.as_secs_f64(), ceiling));
+        }
+        let made_of = format!(
+            "{} events/s to {count} readers ÷ {} sends/s to as many sockets",
+            thousands(rounds.iter().map(|(rate, _)| *rate)),
+            thousands(rounds.iter().map(|(_, ceiling)| *ceiling)),
+        );
+        let ratio = median(rounds.iter().map(|(rate, ceiling)| rate / ceiling));
+        self.report.add("sse_writes_vs_ceiling", ratio, made_of);
         Ok(())
     }
 

@@ -14,10 +14,13 @@ pub(crate) enum Bar {
 }
 
 /// Every key of the report with its bar.
-pub(crate) const BARS: [(&str, Bar); 7] = [
+pub(crate) const BARS: [(&str, Bar); 10] = [
     ("publish_vs_echo", Bar::AtLeast(0.25)),
     ("publish_flat", Bar::AtLeast(0.85)),
     ("publish_sse_p99_ms", Bar::Below(5.0)),
+    ("sse_readers_loss", Bar::AtMost(0.0)),
+    ("sse_reader_bytes", Bar::AtMost(32_768.0)),
+    ("sse_writes_vs_ceiling", Bar::AtLeast(0.5)),
     ("session_bytes", Bar::AtMost(1024.0)),
     ("dtls_handshake_vs_arithmetic", Bar::AtLeast(0.70)),
     ("tcp_handshake_vs_arithmetic", Bar::AtLeast(0.75)),

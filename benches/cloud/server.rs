@@ -71,6 +71,7 @@ impl Folder {
             .env("CLOUDCHAMBER_TCP__LISTEN", ports.tcp.to_string())
             .env("CLOUDCHAMBER_HTTP__LISTEN", ports.http.to_string())
             .env("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0")
+            .env("CLOUDCHAMBER_LIMITS__EXEMPT", "127.0.0.0/8")
             .env("CLOUDCHAMBER_LOG__FILTER", "error")
             .stdout(Stdio::piped())
             .spawn()?;

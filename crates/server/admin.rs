@@ -288,7 +288,8 @@ impl Desk {
         let account = self.account(email).await?;
         let life =
             if expires_in == 0 { TokenLife::Endless } else { TokenLife::Seconds(expires_in) };
-        let request = TokenRequest { account, client: "cloudchamber".into(), life };
+        let request =
+            TokenRequest { account, client: "cloudchamber".into(), scopes: Vec::new(), life };
         let issued = web::issue(&self.store, request, utc_now()).await;
         let (access_token, _) = issued.map_err(|why| why.to_string())?;
         Ok(Reply::Token { access_token, expires_in })

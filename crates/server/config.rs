@@ -395,6 +395,9 @@ pub struct LimitsConfig {
     /// Failed sign-ins in a row before an address is locked out for 30 minutes.
     #[serde(deserialize_with = "whole")]
     pub failed_sign_ins_max: u32,
+    /// Serial numbers looked up by one user in an hour.
+    #[serde(deserialize_with = "whole")]
+    pub serial_lookups_max: u32,
     /// Networks without limits.
     pub exempt: Vec<String>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -411,6 +414,7 @@ impl LimitsConfig {
             streams_opened_max: self.streams_opened_max,
             streams_open_max: self.streams_open_max,
             failed_sign_ins_max: self.failed_sign_ins_max,
+            serial_lookups_max: self.serial_lookups_max,
             exempt: networks("limits.exempt", &self.exempt)?,
             trusted_proxies: networks("limits.trusted_proxies", &self.trusted_proxies)?,
         })

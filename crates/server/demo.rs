@@ -61,8 +61,12 @@ impl Demo {
         let hash = web::password::hash(&password).ok_or("the password cannot be hashed")?;
         let account =
             server.store().accounts().create(USERNAME, &hash, utc_now()).await.map_err(text)?;
-        let request =
-            TokenRequest { account: account.id, client: "demo".into(), life: TokenLife::Endless };
+        let request = TokenRequest {
+            account: account.id,
+            client: "demo".into(),
+            scopes: Vec::new(),
+            life: TokenLife::Endless,
+        };
         let (token, _) = web::issue(server.store(), request, utc_now()).await.map_err(text)?;
         let stop = Arc::new(AtomicBool::new(false));
         let mut demo = Self { password, token, devices: Vec::new(), stop, threads: Vec::new() };

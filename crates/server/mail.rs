@@ -1,4 +1,4 @@
-//! Notices by e-mail: to an SMTP server, or as files.
+//! Notices and letters by e-mail: to an SMTP server, or as files.
 //!
 //! A notice is due once it is durable, and done once it was handed over; a crash in between sends it
 //! again with the same Message-ID. Nothing waits for mail.
@@ -12,7 +12,7 @@ use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use metering::Notice;
-use store::{Store, StoreError, StoredNotice};
+use store::{Letter, Store, StoreError, StoredNotice};
 use tokio::task::JoinHandle;
 
 use crate::admin::utc_now;
@@ -30,6 +30,10 @@ const NOTICES_MAX: u32 = 256;
 const RETRY_MIN: Duration = Duration::from_secs(2);
 /// The longest such pause.
 const RETRY_MAX: Duration = Duration::from_secs(300);
+/// Pause after a letter failed.
+const LETTERS_PAUSE: Duration = Duration::from_secs(30);
+/// How long a letter is tried.
+const LETTER_MS_MAX: i64 = 3_600_000;
 /// Patience with the SMTP server.
 const SMTP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -53,6 +57,8 @@ struct Post {
     server_id: String,
     /// Those that failed: when to try again, and the pause after that.
     failed: BTreeMap<u64, (Instant, Duration)>,
+    /// A letter failed: none is tried before this.
+    letters_rest_until: Option<Instant>,
 }
 
 /// Whether the settings make sense.
@@ -79,7 +85,8 @@ impl Mailer {
         let server_id = stored.map_err(|why| why.to_string())?;
         let server_id = String::from_utf8(server_id).unwrap_or(fresh);
         let (from, failed) = (sender(config)?, BTreeMap::new());
-        let post = Post { store, transport, from, server_id, failed };
+        let letters_rest_until = None;
+        let post = Post { store, transport, from, server_id, failed, letters_rest_until };
         Ok(Self { task: tokio::spawn(post.run()) })
     }
 }
@@ -112,6 +119,9 @@ impl Post {
             if let Err(why) = self.send_due().await {
                 tracing::warn!(%why, "notices are not mailed");
             }
+            if let Err(why) = self.send_letters().await {
+                tracing::warn!(%why, "letters are not mailed");
+            }
             tokio::time::sleep(LOOK_EACH).await;
         }
     }
@@ -134,7 +144,7 @@ impl Post {
                 return self.done(notice).await;
             }
         };
-        match self.transport.hand_over(notice.id, &message).await {
+        match self.transport.hand_over(&format!("notice-{}", notice.id), &message).await {
             Ok(()) => {
                 tracing::info!(notice = notice.id, account = %notice.account, "notice mailed");
                 self.done(notice).await
@@ -144,6 +154,50 @@ impl Post {
                 Ok(())
             }
         }
+    }
+
+    /// Letters are worth little when they are late: one that was not taken for an hour is given up.
+    async fn send_letters(&mut self) -> Result<(), StoreError> {
+        if self.letters_rest_until.is_some_and(|until| until > Instant::now()) {
+            return Ok(());
+        }
+        for letter in self.store.letters().letters(NOTICES_MAX).await? {
+            let age_ms = utc_now().0.saturating_sub(letter.at.0);
+            let sent = match self.letter(&letter) {
+                Ok(message) => {
+                    let name = format!("letter-{}", letter.id);
+                    let handed = self.transport.hand_over(&name, &message).await;
+                    handed.map_err(|why| (why, age_ms > LETTER_MS_MAX))
+                }
+                Err(why) => Err((why, true)),
+            };
+            match sent {
+                Ok(()) => self.store.letters().letter_done(letter.id).await?,
+                Err((why, is_given_up)) => {
+                    tracing::warn!(letter = letter.id, why, is_given_up, "a mail was not taken");
+                    if is_given_up {
+                        self.store.letters().letter_done(letter.id).await?;
+                    }
+                    self.letters_rest_until = Some(Instant::now() + LETTERS_PAUSE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn letter(&self, letter: &Letter) -> Result<Message, String> {
+        let to = letter.address.parse().map_err(|why| format!("no usable address: {why}"))?;
+        let id = format!("<letter-{}.{}@{}>", letter.id, self.server_id, self.from.email.domain());
+        let at = u64::try_from(letter.at.0).unwrap_or(0);
+        Message::builder()
+            .from(self.from.clone())
+            .to(Mailbox::new(None, to))
+            .subject(&letter.subject)
+            .message_id(Some(id))
+            .date(SystemTime::UNIX_EPOCH + Duration::from_millis(at))
+            .header(ContentType::TEXT_PLAIN)
+            .body(letter.body.clone())
+            .map_err(|why| why.to_string())
     }
 
     async fn done(&mut self, notice: &StoredNotice) -> Result<(), StoreError> {
@@ -185,10 +239,10 @@ impl Post {
 }
 
 impl Transport {
-    async fn hand_over(&self, id: u64, message: &Message) -> Result<(), String> {
+    async fn hand_over(&self, name: &str, message: &Message) -> Result<(), String> {
         match self {
             Self::Folder(folder) => {
-                write(folder, id, &message.formatted()).await.map_err(|why| why.to_string())
+                write(folder, name, &message.formatted()).await.map_err(|why| why.to_string())
             }
             Self::Smtp(smtp) => {
                 let sent = smtp.send(message.clone()).await;
@@ -199,10 +253,9 @@ impl Transport {
 }
 
 /// Writes a mail as a file of its own, whole or not at all.
-async fn write(folder: &Path, id: u64, bytes: &[u8]) -> std::io::Result<()> {
+async fn write(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     tokio::fs::create_dir_all(folder).await?;
-    let (begun, done) =
-        (folder.join(format!(".notice-{id}")), folder.join(format!("notice-{id}.eml")));
+    let (begun, done) = (folder.join(format!(".{name}")), folder.join(format!("{name}.eml")));
     tokio::fs::write(&begun, bytes).await?;
     tokio::fs::File::open(&begun).await?.sync_all().await?;
     tokio::fs::rename(&begun, &done).await

@@ -19,6 +19,7 @@ pub mod refusal;
 pub mod time;
 pub mod traffic;
 pub mod update;
+pub mod vitals;
 
 pub use description::{
     ApplicationDescription, DescribePart, Metric, SystemDescription, VariableType, VariableValue,

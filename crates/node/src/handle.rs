@@ -132,6 +132,23 @@ impl Handle {
         Ok(protocol::message::describe::system::modules(&description).unwrap_or_default())
     }
 
+    /// Asks a device for its vital signs; they are kept and shown when they come.
+    ///
+    /// # Errors
+    /// `UnknownDevice`, `Offline` or `Unavailable`.
+    pub async fn ask_vitals(&self, device: DeviceId) -> Result<(), Refusal> {
+        self.ask_device(device, Request::AskVitals { device }).await.map(drop)
+    }
+
+    /// Ends the session of a device, which has to prove itself anew; the stored one is void.
+    pub fn end_session(&self, device: DeviceId) {
+        let session = self.shared.registry.session_shard(device);
+        if let Some(shard) = session.and_then(|shard| self.shared.shard(shard)) {
+            let (id, request) = (self.shared.request_id(), Request::KeyReplaced { device });
+            shard.notify(Notice::Input(Input::Request { id, request }));
+        }
+    }
+
     /// Publishes an event of the API; returns when it is durable.
     ///
     /// # Errors

@@ -233,6 +233,11 @@ pub enum Request {
         /// Whether to start.
         on: bool,
     },
+    /// Asks a device for its vital signs: [`Reply::Done`] when the question is on its way.
+    AskVitals {
+        /// Which device.
+        device: DeviceId,
+    },
     /// How devices are: [`Reply::States`], those unknown to this shard left out.
     States {
         /// Which devices.

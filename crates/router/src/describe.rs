@@ -6,10 +6,15 @@ use model::hello::HelloFlags;
 use model::journal::Entry;
 use model::limits::{CALL_DEADLINE, DESCRIBE_WAIT};
 use model::link::{Receipt, Source};
-use model::{Answer, CloudMessage, DescribePart, Now};
+use model::{
+    Answer, CloudMessage, DescribePart, DeviceId, EventData, EventName, Metric, Now, Refusal,
+    RequestId, vitals,
+};
 
-use crate::device::{Slot, What};
-use crate::gate::Then;
+use crate::Reply;
+use crate::device::{Device, Slot, What};
+use crate::gate::{Publisher, Then};
+use crate::presence::event_of;
 use crate::shard::Shard;
 use crate::timers::Timer;
 
@@ -17,6 +22,9 @@ use crate::timers::Timer;
 const SYSTEM: u8 = 1;
 const APPLICATION: u8 = 2;
 const BOTH: u8 = SYSTEM | APPLICATION;
+const METRICS: u8 = 4;
+/// What streams show of vital signs (`messages.md` §6.7).
+const VITALS_EVENT: &[u8] = b"spark/device/diagnostics/update";
 
 /// Where the description of a device stands since its last Hello.
 #[derive(Debug, Clone, Copy, Default)]
@@ -131,6 +139,34 @@ impl Shard {
         self.ask_for_describe(now, slot);
     }
 
+    /// Asks an online device for its vital signs. They are kept and shown when they come; nobody waits.
+    pub(crate) fn ask_vitals(&mut self, now: Now, id: RequestId, device: DeviceId) {
+        let Some(slot) = self.devices.slot_of(device) else {
+            return self.reply(id, Err(Refusal::UnknownDevice));
+        };
+        let is_there = self.devices.get(slot).is_some_and(|device| device.marks.online);
+        let is_asked = self.devices.get(slot).is_some_and(Device::is_asked_to_describe);
+        if !is_there {
+            return self.reply(id, Err(Refusal::Offline));
+        }
+        if !is_asked {
+            self.send(now, slot, What::Describe, CloudMessage::Describe(METRICS));
+        }
+        self.reply(id, Ok(Reply::Done));
+    }
+
+    /// Shows the owner's streams what a device told of itself.
+    fn show_vitals(&mut self, now: Now, slot: Slot, metrics: &[Metric]) {
+        let (Some(device), Ok(name)) = (self.devices.get(slot), EventName::parse(VITALS_EVENT))
+        else {
+            return;
+        };
+        let data = EventData { format: 0, bytes: vitals::to_json(metrics).into_bytes().into() };
+        if let Some(event) = event_of(device, name, Some(data), now) {
+            self.record_event(event, None, None, Publisher::Nobody);
+        }
+    }
+
     /// The answer to a Describe that the cloud asked for; one without parts is a refusal.
     pub(crate) fn described(&mut self, now: Now, slot: Slot, answer: Answer) {
         let parts = match answer {
@@ -173,8 +209,12 @@ impl Shard {
                 device.row.has_modem = system.imei.is_some();
                 device.describing.told |= SYSTEM;
             }
-            DescribePart::Metrics(_) => {}
+            DescribePart::Metrics(metrics) => {
+                let metrics = metrics.clone();
+                self.show_vitals(now, slot, &metrics);
+            }
         }
+        let Some(device) = self.devices.get(slot) else { return };
         let (device, part) = (device.id, Arc::new(part));
         self.record(Entry::Describe { device, part: Arc::clone(&part), source, at: now.utc }, then);
         self.go_on_describing(now, slot);

@@ -234,6 +234,12 @@ pub(crate) enum What {
 }
 
 impl Device {
+    /// Whether a Describe that the cloud asked for is under way.
+    pub(crate) fn is_asked_to_describe(&self) -> bool {
+        let busy = self.busy.as_ref();
+        busy.is_some_and(|busy| busy.sent.iter().any(|sent| sent.what == What::Describe))
+    }
+
     pub(crate) fn new(id: DeviceId, peer: SocketAddr, row: DeviceRow, facts: Facts) -> Self {
         Self {
             id,

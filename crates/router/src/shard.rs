@@ -194,6 +194,7 @@ impl Shard {
 
     fn request(&mut self, now: Now, id: RequestId, request: Request) {
         match request {
+            Request::AskVitals { device } => self.ask_vitals(now, id, device),
             Request::Call { device, name, argument } => self.call(now, id, device, name, argument),
             Request::CancelIfWaiting { device, request } => self.cancel(device, request),
             Request::CancelUpdate { device, update } => {

@@ -1,7 +1,7 @@
 //! OAuth clients: programs that act for the account that registered them.
 
 use async_trait::async_trait;
-use model::{AccountId, Timestamp};
+use model::{AccountId, ProductId, Timestamp};
 
 use crate::{StoreError, TokenHash};
 
@@ -12,6 +12,8 @@ pub struct Client {
     pub id: String,
     /// Who registered it.
     pub account: AccountId,
+    /// The product that it serves; absent: the account.
+    pub product: Option<ProductId>,
     /// Its name.
     pub name: String,
     /// `installed` or `web`.
@@ -33,7 +35,7 @@ pub trait Clients: Send + Sync {
     async fn insert(&self, client: &Client) -> Result<(), StoreError>;
     /// The client of this id.
     async fn get(&self, id: &str) -> Result<Option<Client>, StoreError>;
-    /// The clients of an account, oldest first.
+    /// The clients of an account, those of its products too, oldest first.
     async fn list(&self, account: AccountId) -> Result<Vec<Client>, StoreError>;
     /// Replaces name and scope.
     async fn update(&self, id: &str, name: &str, scope: Option<&str>) -> Result<(), StoreError>;

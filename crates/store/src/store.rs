@@ -15,9 +15,9 @@ use crate::journal::{Journal, scan, window};
 use crate::private;
 use crate::sqlite::Tables;
 use crate::{
-    Accounts, Agreements, Assignments, Claims, Clients, Devices, Files, FilesConfig, Firmware,
-    Ledger, OpenError, Products, Recovery, Releases, Replay, SecondFactors, Settings, StoreError,
-    Tokens, Updates, Webhooks,
+    Accounts, Agreements, Assignments, Claims, Clients, Deliveries, Devices, Files, FilesConfig,
+    Firmware, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay, SecondFactors,
+    Settings, StoreError, Teams, Tokens, Updates, Webhooks,
 };
 
 /// Replays read from the journal at once; further ones wait.
@@ -155,6 +155,21 @@ impl Store {
 
     /// The webhooks.
     pub fn webhooks(&self) -> &dyn Webhooks {
+        &self.tables
+    }
+
+    /// What webhooks sent and got.
+    pub fn deliveries(&self) -> &dyn Deliveries {
+        &self.tables
+    }
+
+    /// Teams, customers and serial numbers.
+    pub fn teams(&self) -> &dyn Teams {
+        &self.tables
+    }
+
+    /// Mails to send, and password resets.
+    pub fn letters(&self) -> &dyn Letters {
         &self.tables
     }
 

@@ -55,6 +55,8 @@ pub struct RefreshToken {
     pub account: AccountId,
     /// The OAuth client that asked for it.
     pub client: String,
+    /// What the tokens made with it may be used for; empty: everything.
+    pub scopes: Vec<String>,
     /// When it ends; absent: never.
     pub expires_at: Option<Timestamp>,
 }

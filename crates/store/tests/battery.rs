@@ -112,6 +112,7 @@ fn refresh(account: AccountId, text: &str, access: &str) -> RefreshToken {
         access: TokenHash::of(access),
         account,
         client: "particle".into(),
+        scopes: Vec::new(),
         expires_at: Some(later(1000)),
     }
 }

@@ -100,6 +100,7 @@ async fn a_client_is_known_by_its_id_and_goes_with_its_account() {
         let client = Client {
             id: "app-1".into(),
             account: a,
+            product: None,
             name: "App".into(),
             kind: "installed".into(),
             redirect_uri: None,

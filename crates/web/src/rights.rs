@@ -57,12 +57,84 @@ pub(crate) fn customer_of(token: &Token) -> Option<ProductId> {
     numbered(token, CUSTOMER)
 }
 
+/// The scopes of a token that is kept to a product; of `names` none: all that it may do there.
+pub(crate) fn of_product(product: ProductId, names: &[String]) -> Vec<String> {
+    let kept = std::iter::once(format!("{PRODUCT}{product}"));
+    kept.chain(names.iter().cloned()).collect()
+}
+
+/// The scopes of a customer's token.
+pub(crate) fn of_customer(product: ProductId) -> Vec<String> {
+    vec![format!("{CUSTOMER}{product}")]
+}
+
 /// The refusal of a token that is good for less; it does not speak of tokens, which would make the
 /// command-line client forget its own.
 pub(crate) fn too_small(scope: &str) -> ApiError {
     let text = format!("This needs the scope {scope}, which the caller does not have");
     ApiError::oauth(StatusCode::FORBIDDEN, "unauthorized", &text)
 }
+
+/// The part of a member in a product's team.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Everything that the owner may.
+    Administrator,
+    /// Everything but changing the team.
+    Developer,
+    /// An API user: the same, as far as its scopes go.
+    Program,
+    /// Looks, and helps customers with their devices.
+    Support,
+    /// Looks.
+    ViewOnly,
+}
+
+impl Role {
+    /// As the vendor's console names them.
+    const NAMES: [(Self, &str); 5] = [
+        (Self::Administrator, "Administrator"),
+        (Self::Developer, "Developer"),
+        (Self::Program, "Programmatic"),
+        (Self::Support, "Support"),
+        (Self::ViewOnly, "View-only"),
+    ];
+
+    /// The role of this name.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::NAMES
+            .iter()
+            .find(|(_, known)| known.eq_ignore_ascii_case(name))
+            .map(|(role, _)| *role)
+    }
+
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(role, _)| *role == self).map_or("", |(_, name)| name)
+    }
+
+    /// Whether it is enough for what a route of the product needs.
+    pub(crate) fn allows(self, scope: &str) -> bool {
+        let (thing, verb) = scope.split_once(':').unwrap_or((scope, ""));
+        let looks = matches!(verb, "get" | "list");
+        match self {
+            Self::Administrator => true,
+            Self::Developer => thing != "team" || looks,
+            Self::Program => thing != "team",
+            Self::Support => looks || OF_SUPPORT.contains(&scope),
+            Self::ViewOnly => looks,
+        }
+    }
+}
+
+/// What support may do beside looking.
+const OF_SUPPORT: [&str; 5] = [
+    "devices.diagnostics:update",
+    "devices.function:call",
+    "devices:ping",
+    "devices:release",
+    "devices:update",
+];
 
 fn allows(token: &Token, scope: &str, reach: Reach) -> bool {
     if customer_of(token).is_some() {
@@ -136,6 +208,21 @@ mod tests {
         assert!(is_good(&customer, "device_claims:create", Reach::Product));
         assert!(!is_good(&customer, "products:create", Reach::Account));
         assert!(!is_good(&customer, "integrations:create", Reach::Account));
+    }
+
+    #[test]
+    fn roles_are_as_large_as_their_names_say() {
+        for (role, good, bad) in [
+            (Role::Administrator, &["team:create", "devices:update"][..], &[][..]),
+            (Role::Developer, &["team:list", "integrations:create"], &["team:create"]),
+            (Role::Program, &["devices:import"], &["team:list", "team:remove"]),
+            (Role::Support, &["devices:list", "devices:ping"], &["devices:remove", "events:send"]),
+            (Role::ViewOnly, &["devices:list", "events:get"], &["devices:ping", "devices:update"]),
+        ] {
+            assert!(good.iter().all(|scope| role.allows(scope)), "{role:?}");
+            assert!(!bad.iter().any(|scope| role.allows(scope)), "{role:?}");
+            assert_eq!(Role::parse(role.name()), Some(role));
+        }
     }
 
     #[test]

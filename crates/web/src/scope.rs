@@ -6,7 +6,7 @@ use store::Product;
 
 use crate::caller::{Actor, OwnedDevice};
 use crate::error::ApiError;
-use crate::rights;
+use crate::rights::{self, Role};
 use crate::state::State;
 
 /// Whose things a route shows.
@@ -18,17 +18,18 @@ pub(crate) struct Scope {
 }
 
 impl Scope {
-    /// The scope of a path: that of `{product}`, if it has one, which must be the actor's.
+    /// The scope of a path: that of `{product}`, if it has one, which the actor must have or work on.
+    /// Everything of a product belongs to the product's owner.
     pub(crate) async fn of(
         state: &State,
         actor: &Actor,
         path: &RawPathParams,
     ) -> Result<Self, ApiError> {
-        let product = match parameter(path, "product") {
-            None => None,
-            Some(text) => Some(actor.product(state, text).await?.id),
+        let Some(text) = parameter(path, "product") else {
+            return Ok(Self { account: actor.account, product: None });
         };
-        Ok(Self { account: actor.account, product })
+        let product = actor.product(state, text).await?;
+        Ok(Self { account: product.account, product: Some(product.id) })
     }
 
     /// The device that `{device}` names: one of the product, else one of the actor's.
@@ -56,7 +57,24 @@ impl Actor {
         };
         let kept = rights::product_of(&self.token);
         let within = found.filter(|product| kept.is_none_or(|kept| kept == product.id));
-        within.filter(|product| product.account == self.account).ok_or_else(unknown_product)
+        let product = within.ok_or_else(unknown_product)?;
+        self.check_part_in(state, &product).await?;
+        Ok(product)
+    }
+
+    /// Whether the actor owns a product, has a part in its team that is large enough for what is
+    /// asked, or is its customer. To all others it does not exist.
+    async fn check_part_in(&self, state: &State, product: &Product) -> Result<(), ApiError> {
+        if product.account == self.account || rights::customer_of(&self.token) == Some(product.id) {
+            return Ok(());
+        }
+        let member = state.store.teams().member(product.id, self.account).await?;
+        let member = member.ok_or_else(unknown_product)?;
+        let scope = self.needs.scope.unwrap_or_default();
+        match Role::parse(&member.role) {
+            Some(role) if role.allows(scope) => Ok(()),
+            Some(_) | None => Err(rights::too_small(scope)),
+        }
     }
 }
 

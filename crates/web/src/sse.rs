@@ -2,9 +2,10 @@
 //! `data:` line, one space after each colon, a whole event in one write.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Write;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -26,6 +27,8 @@ use crate::state::{State, utc_now};
 const KEEP_ALIVE: Duration = Duration::from_secs(9);
 /// Events replayed at most.
 const REPLAY_MAX: usize = 10_000;
+/// Events whose text is kept for the next stream that shows them.
+const TEXTS_MAX: usize = 64;
 /// Content formats that are text (`messages.md` §2.3).
 const TEXT_FORMATS: [u16; 4] = [0, 40, 41, 50];
 
@@ -43,7 +46,8 @@ pub(crate) async fn open(
         replayed = replay(state, &filter, after, &mut head).await?;
     }
     let shown = Shown { ids: resume.is_some(), product: filter.product.is_some() };
-    let writer = Writer { live, shown, replayed, head: Some(head.into()) };
+    let texts = state.texts.clone();
+    let writer = Writer { live, texts, shown, replayed, head: Some(head.into()) };
     let mut response = Response::new(Body::from_stream(stream::unfold(writer, Writer::step)));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -89,6 +93,7 @@ struct Shown {
 /// One open stream.
 struct Writer {
     live: EventStream,
+    texts: Texts,
     shown: Shown,
     /// Events up to this id were replayed.
     replayed: EventId,
@@ -106,22 +111,51 @@ impl Writer {
                 return Some((Ok(Bytes::from_static(b"\n")), self));
             };
             let text = match item {
-                StreamItem::Events(events) => self.write_all(&events),
-                StreamItem::Missed(count) => format!(":missed {count} events\n\n").into_bytes(),
+                StreamItem::Events(events) => self.text_of_all(&events),
+                StreamItem::Missed(count) => format!(":missed {count} events\n\n").into(),
                 StreamItem::Closed => return None,
             };
             if !text.is_empty() {
-                return Some((Ok(text.into()), self));
+                return Some((Ok(text), self));
             }
         }
     }
 
-    fn write_all(&self, events: &[Arc<Event>]) -> Vec<u8> {
+    fn text_of_all(&self, events: &[Arc<Event>]) -> Bytes {
+        if let [event] = events
+            && event.id > self.replayed
+        {
+            return self.texts.of(event, self.shown);
+        }
         let mut out = Vec::with_capacity(events.len() * 256);
         for event in events.iter().filter(|event| event.id > self.replayed) {
-            write_event(&mut out, event, self.shown);
+            out.extend_from_slice(&self.texts.of(event, self.shown));
         }
-        out
+        out.into()
+    }
+}
+
+/// The texts of the last events: an event that many streams show is written once.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Texts {
+    last: Arc<Mutex<VecDeque<(EventId, Shown, Bytes)>>>,
+}
+
+impl Texts {
+    fn of(&self, event: &Event, shown: Shown) -> Bytes {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = last.iter().rev().find(|(id, how, _)| (*id, *how) == (event.id, shown));
+        if let Some((_, _, text)) = known {
+            return text.clone();
+        }
+        let mut out = Vec::with_capacity(256);
+        write_event(&mut out, event, shown);
+        let text = Bytes::from(out);
+        if last.len() >= TEXTS_MAX {
+            last.pop_front();
+        }
+        last.push_back((event.id, shown, text.clone()));
+        text
     }
 }
 

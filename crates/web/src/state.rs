@@ -11,6 +11,7 @@ use store::{Account, Store, StoreError};
 use crate::limits::{Limits, LimitsConfig};
 use crate::mfa::{self, Challenges};
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
+use crate::sse::Texts;
 use crate::webhooks::{Webhooks, WebhooksConfig};
 
 /// Renders the metrics in the text format of Prometheus.
@@ -58,6 +59,8 @@ pub struct State {
     pub(crate) challenges: Challenges,
     /// Webhooks at work.
     pub(crate) webhooks: Webhooks,
+    /// Texts that event streams share.
+    pub(crate) texts: Texts,
 }
 
 impl State {
@@ -82,6 +85,7 @@ impl State {
             registration: config.registration,
             challenges: Challenges::default(),
             webhooks,
+            texts: Texts::default(),
         }
     }
 }

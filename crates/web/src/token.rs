@@ -45,6 +45,8 @@ pub struct TokenRequest {
     pub account: AccountId,
     /// The OAuth client that asks.
     pub client: String,
+    /// What it shall be good for; empty: everything.
+    pub scopes: Vec<String>,
     /// How long it shall live.
     pub life: TokenLife,
 }
@@ -63,7 +65,7 @@ pub async fn issue(
         prefix: access.chars().take(PREFIX_CHARS).collect(),
         account: request.account,
         client: request.client.clone(),
-        scopes: Vec::new(),
+        scopes: request.scopes.clone(),
         created_at: now,
         expires_at,
     };
@@ -72,6 +74,7 @@ pub async fn issue(
         access: token.hash,
         account: request.account,
         client: request.client,
+        scopes: request.scopes,
         expires_at: expires_at.map(|end| later(end, REFRESH_EXTRA_S)),
     };
     store.tokens().insert(&token, Some(&refresh_token)).await?;

@@ -70,6 +70,14 @@ impl Accounts for Tables {
             "DELETE FROM claims WHERE account = $1",
             "DELETE FROM clients WHERE account = $1",
             "DELETE FROM second_factors WHERE account = $1",
+            "DELETE FROM password_resets WHERE account = $1",
+            "DELETE FROM customers WHERE account = $1",
+            "DELETE FROM members WHERE account = $1 \
+             OR product IN (SELECT id FROM products WHERE account = $1)",
+            "DELETE FROM denied_devices \
+             WHERE product IN (SELECT id FROM products WHERE account = $1)",
+            "DELETE FROM deliveries \
+             WHERE webhook IN (SELECT id FROM webhooks WHERE account = $1)",
             "DELETE FROM webhook_days \
              WHERE webhook IN (SELECT id FROM webhooks WHERE account = $1)",
             "DELETE FROM webhooks WHERE account = $1",

@@ -12,24 +12,26 @@ use crate::{Client, Clients, StoreError, TokenHash};
 impl Clients for Tables {
     async fn insert(&self, client: &Client) -> Result<(), StoreError> {
         let sql = "INSERT INTO clients \
-                   (id, account, name, kind, redirect_uri, scope, secret, created_at) \
-                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+                   (id, account, name, kind, redirect_uri, scope, secret, created_at, product) \
+                   VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let query = sqlx::query(sql).bind(&client.id).bind(number(client.account.0));
         let query = query.bind(&client.name).bind(&client.kind).bind(&client.redirect_uri);
         let query = query.bind(&client.scope).bind(client.secret.0.to_vec());
-        query.bind(client.created_at.0).execute(&self.pool).await.map_err(failed)?;
+        let query = query.bind(client.created_at.0);
+        let query = query.bind(client.product.map(|product| i64::from(product.0)));
+        query.execute(&self.pool).await.map_err(failed)?;
         Ok(())
     }
 
     async fn get(&self, id: &str) -> Result<Option<Client>, StoreError> {
-        let sql = "SELECT id, account, name, kind, redirect_uri, scope, secret, created_at \
+        let sql = "SELECT id, account, name, kind, redirect_uri, scope, secret, created_at, product \
                    FROM clients WHERE id = $1";
         let row = sqlx::query(sql).bind(id).fetch_optional(&self.pool).await.map_err(failed)?;
         row.as_ref().map(client).transpose()
     }
 
     async fn list(&self, account: AccountId) -> Result<Vec<Client>, StoreError> {
-        let sql = "SELECT id, account, name, kind, redirect_uri, scope, secret, created_at \
+        let sql = "SELECT id, account, name, kind, redirect_uri, scope, secret, created_at, product \
                    FROM clients WHERE account = $1 ORDER BY created_at, id";
         let query = sqlx::query(sql).bind(number(account.0));
         let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
@@ -59,5 +61,6 @@ fn client(row: &SqliteRow) -> Result<Client, StoreError> {
         scope: row.optional_text(5)?,
         secret: TokenHash(row.hash(6)?),
         created_at: row.time(7)?,
+        product: row.product(8)?,
     })
 }

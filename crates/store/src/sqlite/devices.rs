@@ -218,6 +218,8 @@ impl Devices for Tables {
             "DELETE FROM systems WHERE device = $1",
             "DELETE FROM updates WHERE device = $1",
             "DELETE FROM vitals WHERE device = $1",
+            "DELETE FROM serial_numbers WHERE device = $1",
+            "DELETE FROM denied_devices WHERE device = $1",
         ] {
             sqlx::query(sql).bind(id.0.to_vec()).execute(&mut *tx).await.map_err(failed)?;
         }

@@ -77,6 +77,11 @@ impl Products for Tables {
             "DELETE FROM release_devices \
              WHERE release_id IN (SELECT id FROM releases WHERE product = $1)",
             "DELETE FROM releases WHERE product = $1",
+            "DELETE FROM members WHERE product = $1",
+            "DELETE FROM clients WHERE product = $1",
+            "DELETE FROM denied_devices WHERE product = $1",
+            "DELETE FROM deliveries \
+             WHERE webhook IN (SELECT id FROM webhooks WHERE product = $1)",
             "DELETE FROM webhook_days \
              WHERE webhook IN (SELECT id FROM webhooks WHERE product = $1)",
             "DELETE FROM webhooks WHERE product = $1",

@@ -71,7 +71,7 @@ impl Tokens for Tables {
     ) -> Result<Option<(RefreshToken, Option<Token>)>, StoreError> {
         let mut tx = self.write().await?;
         let sql = "DELETE FROM refresh_tokens WHERE hash = $1 \
-                   RETURNING hash, access, account, client, expires_at";
+                   RETURNING hash, access, account, client, expires_at, scopes";
         let query = sqlx::query(sql).bind(hash.0.to_vec());
         let row = query.fetch_optional(&mut *tx).await.map_err(failed)?;
         let refresh = row.as_ref().map(refresh_token).transpose()?;
@@ -119,11 +119,11 @@ async fn insert_refresh(
     tx: &mut Transaction<'static, Sqlite>,
     refresh: &RefreshToken,
 ) -> Result<(), StoreError> {
-    let sql = "INSERT INTO refresh_tokens (hash, access, account, client, expires_at) \
-               VALUES ($1, $2, $3, $4, $5)";
+    let sql = "INSERT INTO refresh_tokens (hash, access, account, client, expires_at, scopes) \
+               VALUES ($1, $2, $3, $4, $5, $6)";
     let query = sqlx::query(sql).bind(refresh.hash.0.to_vec()).bind(refresh.access.0.to_vec());
     let query = query.bind(number(refresh.account.0)).bind(&refresh.client);
-    let query = query.bind(refresh.expires_at.map(|at| at.0));
+    let query = query.bind(refresh.expires_at.map(|at| at.0)).bind(refresh.scopes.join(" "));
     query.execute(&mut **tx).await.map_err(failed)?;
     Ok(())
 }
@@ -159,5 +159,6 @@ fn refresh_token(row: &SqliteRow) -> Result<RefreshToken, StoreError> {
         account: row.account(2)?,
         client: row.text(3)?,
         expires_at: row.optional_time(4)?,
+        scopes: row.text(5)?.split_ascii_whitespace().map(str::to_owned).collect(),
     })
 }

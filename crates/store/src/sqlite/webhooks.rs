@@ -49,8 +49,12 @@ impl Webhooks for Tables {
 
     async fn delete(&self, id: &str) -> Result<(), StoreError> {
         let mut tx = self.write().await?;
-        let query = sqlx::query("DELETE FROM webhook_days WHERE webhook = $1").bind(id);
-        query.execute(&mut *tx).await.map_err(failed)?;
+        for sql in [
+            "DELETE FROM webhook_days WHERE webhook = $1",
+            "DELETE FROM deliveries WHERE webhook = $1",
+        ] {
+            sqlx::query(sql).bind(id).execute(&mut *tx).await.map_err(failed)?;
+        }
         let query = sqlx::query("DELETE FROM webhooks WHERE id = $1").bind(id);
         found(&query.execute(&mut *tx).await.map_err(failed)?)?;
         tx.commit().await.map_err(failed)

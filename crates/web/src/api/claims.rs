@@ -1,12 +1,23 @@
 //! `/v1/device_claims`: codes by which a device joins an account.
 
 use axum::Json;
-use axum::extract::State as Shared;
+use axum::extract::{RawPathParams, State as Shared};
 use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::scope::Scope;
 use crate::state::{State, utc_now};
+
+/// The same for a customer, or a member of the team, of a product.
+pub(crate) async fn create_for_product(
+    shared: Shared<State>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    Scope::of(&shared, &caller.actor, &path).await?;
+    create(shared, caller).await
+}
 
 pub(crate) async fn create(
     Shared(state): Shared<State>,

@@ -1,13 +1,15 @@
-//! `/v1/clients`: OAuth clients that act for the account that registered them.
+//! `/v1/clients`: OAuth clients that act for the account that registered them, or for one of its
+//! products.
 
 use axum::Json;
-use axum::extract::{Path, State as Shared};
+use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use serde_json::{Value, json};
 use store::{Client, TokenHash};
 
 use crate::caller::{Actor, Caller};
 use crate::error::ApiError;
+use crate::scope::{Scope, parameter};
 use crate::state::{State, utc_now};
 use crate::token::random_token;
 
@@ -18,19 +20,24 @@ const CLIENTS_MAX: usize = 100;
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let clients = state.store.clients().list(caller.actor.account).await?;
-    let shown: Vec<Value> = clients.iter().map(shown).collect();
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    let clients = state.store.clients().list(scope.account).await?;
+    let own = clients.iter().filter(|client| client.product == scope.product);
+    let shown: Vec<Value> = own.map(shown).collect();
     Ok(Json(json!({"ok": true, "clients": shown})))
 }
 
 /// The secret is told this once.
 pub(crate) async fn create(
     Shared(state): Shared<State>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let client = client_of(&caller)?;
+    let scope = Scope::of(&state, &caller.actor, &path).await?;
+    let client = client_of(&caller, scope)?;
     let secret = random_token();
     let client = Client { secret: TokenHash::of(&secret), ..client };
     if state.store.clients().list(client.account).await?.len() >= CLIENTS_MAX {
@@ -44,34 +51,37 @@ pub(crate) async fn create(
 
 pub(crate) async fn change(
     Shared(state): Shared<State>,
-    Path(id): Path<String>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let client = owned(&state, &caller.actor, &id).await?;
-    let name = text(&caller, "name")?.unwrap_or(client.name);
-    let scope = text(&caller, "scope")?.or(client.scope);
-    state.store.clients().update(&id, &name, scope.as_deref()).await?;
-    let client = owned(&state, &caller.actor, &id).await?;
+    let client = owned(&state, &caller.actor, &path).await?;
+    let name = text(&caller, "name")?.unwrap_or_else(|| client.name.clone());
+    let scope = text(&caller, "scope")?.or_else(|| client.scope.clone());
+    state.store.clients().update(&client.id, &name, scope.as_deref()).await?;
+    let client = owned(&state, &caller.actor, &path).await?;
     Ok(Json(json!({"ok": true, "client": shown(&client)})))
 }
 
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
-    Path(id): Path<String>,
+    path: RawPathParams,
     caller: Caller,
 ) -> Result<StatusCode, ApiError> {
-    owned(&state, &caller.actor, &id).await?;
-    state.store.clients().delete(&id).await?;
+    let client = owned(&state, &caller.actor, &path).await?;
+    state.store.clients().delete(&client.id).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn owned(state: &State, actor: &Actor, id: &str) -> Result<Client, ApiError> {
+async fn owned(state: &State, actor: &Actor, path: &RawPathParams) -> Result<Client, ApiError> {
+    let scope = Scope::of(state, actor, path).await?;
+    let id = parameter(path, "client").unwrap_or_default();
     let found = state.store.clients().get(id).await?;
-    let owned = found.filter(|client| client.account == actor.account);
+    let owned =
+        found.filter(|found| found.account == scope.account && found.product == scope.product);
     owned.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Client not found"))
 }
 
-fn client_of(caller: &Caller) -> Result<Client, ApiError> {
+fn client_of(caller: &Caller, scope: Scope) -> Result<Client, ApiError> {
     let name = text(caller, "name")?.filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| ApiError::bad_request("name is required"))?;
     let kind = caller.fields.text("type").unwrap_or_else(|| "installed".into());
@@ -85,7 +95,8 @@ fn client_of(caller: &Caller) -> Result<Client, ApiError> {
     let tail: String = random_token().chars().take(12).collect();
     Ok(Client {
         id: format!("{}-{tail}", slug.to_ascii_lowercase()),
-        account: caller.actor.account,
+        account: scope.account,
+        product: scope.product,
         name,
         kind,
         redirect_uri,

@@ -4,6 +4,8 @@ mod agreements;
 mod calls;
 mod claims;
 mod clients;
+mod customers;
+mod deliveries;
 mod devices;
 mod diagnostics;
 mod events;
@@ -20,11 +22,15 @@ mod provisioning;
 mod releases;
 mod server;
 mod table;
+mod team;
 mod tokens;
 mod user;
 mod users;
 mod webhook_table;
 mod webhooks;
+
+use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -36,7 +42,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::error::ApiError;
 use crate::limits::guard;
-use crate::routes::{Routes, page};
+use crate::routes::{self, Routes, page};
 use crate::state::State;
 
 /// Largest request body, in bytes: the largest event with its escapes.
@@ -63,6 +69,12 @@ pub fn openapi() -> OpenApi {
     routes().finish().1
 }
 
+/// The names of all scopes that tokens may have.
+pub(crate) fn scopes() -> &'static BTreeSet<String> {
+    static SCOPES: LazyLock<BTreeSet<String>> = LazyLock::new(|| routes::scopes(&openapi()));
+    &SCOPES
+}
+
 fn routes() -> Routes {
     Routes::about("Server")
         .merge(table::sign_in())
@@ -77,6 +89,8 @@ fn routes() -> Routes {
         .merge(firmware_table::firmware_of_products())
         .merge(firmware_table::releases_of_products())
         .merge(firmware_table::groups_of_products())
+        .merge(product_table::team())
+        .merge(product_table::customers())
         .merge(table::server())
 }
 

@@ -4,13 +4,14 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use model::Timestamp;
+use model::{ProductId, Timestamp};
 use serde_json::json;
-use store::TokenHash;
+use store::{RefreshToken, TokenHash, customer_name};
 
 use crate::caller::Anonymous;
 use crate::error::ApiError;
 use crate::mfa::Purpose;
+use crate::rights;
 use crate::state::{State, utc_now};
 use crate::token::{LIFE_S_DEFAULT, TokenLife, TokenRequest, issue};
 
@@ -43,9 +44,14 @@ pub(crate) async fn token(
 async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
     let username = request.fields.text("username").unwrap_or_default();
     let password = request.fields.text("password").unwrap_or_default();
-    let account = state.account_of(&username, password).await?.ok_or_else(invalid_grant)?;
-    let granted =
-        TokenRequest { account: account.id, client: client(request), life: life(request)? };
+    let customers_of = product_of_client(state, request).await?;
+    let (name, scopes) = match customers_of {
+        None => (username, Vec::new()),
+        Some(product) => (customer_name(product, username.trim()), rights::of_customer(product)),
+    };
+    let account = state.account_of(&name, password).await?.ok_or_else(invalid_grant)?;
+    let (client, life) = (client(request), life(request)?);
+    let granted = TokenRequest { account: account.id, client, scopes, life };
     if state.store.second_factors().secret(account.id).await?.is_none() {
         return Ok(granted);
     }
@@ -71,25 +77,46 @@ async fn by_one_time_password(
     Ok(granted)
 }
 
-/// A registered client acts for the account that registered it.
+/// A registered client acts for the account that registered it; one of a product for the product
+/// alone, or for a customer of it.
 async fn by_client(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
-    if request.fields.text("scope").is_some_and(|scope| scope.starts_with("customer=")) {
-        let text = "Customers of products are not offered by this server";
-        return Err(ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_scope", text));
-    }
     let client = state.store.clients().get(&client(request)).await?.ok_or_else(invalid_client)?;
-    Ok(TokenRequest { account: client.account, client: client.id, life: life(request)? })
+    let scope = request.fields.text("scope");
+    let customer = scope.as_deref().and_then(|scope| scope.strip_prefix("customer="));
+    let life = life(request)?;
+    let (account, scopes) = match (client.product, customer) {
+        (None, None) => (client.account, Vec::new()),
+        (Some(product), None) => (client.account, rights::of_product(product, &[])),
+        (Some(product), Some(email)) => {
+            let found = state.store.teams().customer(product, email.trim()).await?;
+            (found.ok_or_else(invalid_grant)?.account, rights::of_customer(product))
+        }
+        (None, Some(_)) => {
+            let text = "Only clients of products have customers";
+            return Err(ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_scope", text));
+        }
+    };
+    Ok(TokenRequest { account, client: client.id, scopes, life })
+}
+
+/// The product that the request's client serves, if it is registered for one.
+pub(crate) async fn product_of_client(
+    state: &State,
+    request: &Anonymous,
+) -> Result<Option<ProductId>, ApiError> {
+    let found = state.store.clients().get(&client(request)).await?;
+    Ok(found.and_then(|client| client.product))
 }
 
 /// A client that is registered must prove itself; of others any name is taken.
-async fn check_client(state: &State, request: &Anonymous) -> Result<(), ApiError> {
+pub(crate) async fn check_client(state: &State, request: &Anonymous) -> Result<(), ApiError> {
     let Some(client) = state.store.clients().get(&client(request)).await? else { return Ok(()) };
     let secret = request.basic().map(|(_, secret)| secret);
     let secret = secret.or_else(|| request.fields.text("client_secret")).unwrap_or_default();
     if client.secret == TokenHash::of(&secret) { Ok(()) } else { Err(invalid_client()) }
 }
 
-fn invalid_client() -> ApiError {
+pub(crate) fn invalid_client() -> ApiError {
     let text = "Client credentials are invalid";
     ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_client", text)
 }
@@ -98,10 +125,11 @@ async fn by_refresh(state: &State, request: &Anonymous) -> Result<TokenRequest, 
     let text = request.fields.text("refresh_token").unwrap_or_default();
     let redeemed = state.store.tokens().redeem_refresh(TokenHash::of(&text), utc_now()).await?;
     let (refresh, _) = redeemed.ok_or_else(invalid_grant)?;
-    Ok(TokenRequest { account: refresh.account, client: refresh.client, life: life(request)? })
+    let RefreshToken { account, client, scopes, .. } = refresh;
+    Ok(TokenRequest { account, client, scopes, life: life(request)? })
 }
 
-async fn answer(state: &State, granted: TokenRequest) -> Result<Response, ApiError> {
+pub(crate) async fn answer(state: &State, granted: TokenRequest) -> Result<Response, ApiError> {
     let expires_in = granted.life.seconds();
     let (access, refresh) = issue(&state.store, granted, utc_now()).await?;
     let no_store: [(HeaderName, HeaderValue); 1] =
@@ -120,13 +148,13 @@ fn invalid_grant() -> ApiError {
 }
 
 /// The client's id is kept for lists; public clients prove nothing by it.
-fn client(request: &Anonymous) -> String {
+pub(crate) fn client(request: &Anonymous) -> String {
     let named = request.basic().map(|(id, _)| id).or_else(|| request.fields.text("client_id"));
     named.unwrap_or_default().chars().take(64).collect()
 }
 
 /// `expires_in` in seconds (0: for ever) or `expires_at` as a date or time.
-fn life(request: &Anonymous) -> Result<TokenLife, ApiError> {
+pub(crate) fn life(request: &Anonymous) -> Result<TokenLife, ApiError> {
     if let Some(seconds) = request.fields.number("expires_in")? {
         return Ok(match seconds {
             0 => TokenLife::Endless,

@@ -7,17 +7,19 @@ use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use model::{DeviceId, ProductId};
 use serde_json::{Value, json};
-use store::{Assignment, Device};
+use store::{Assignment, Device, Product, StoreError};
 
 use crate::api::{devices, groups};
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::scope::{Scope, unknown_product};
+use crate::scope::{Scope, parameter, unknown_product};
 use crate::state::{State, utc_now};
 
 /// Devices of a page, by default and at most.
 const PAGE_DEFAULT: u64 = 25;
 const PAGE_MAX: u64 = 1_000;
+/// Longest serial number, in bytes.
+const SERIAL_BYTES_MAX: usize = 64;
 
 /// A page of the product's devices, by id.
 pub(crate) async fn list(
@@ -26,7 +28,11 @@ pub(crate) async fn list(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let product = product(&state, &caller, &path).await?;
-    let matching = matching(&state, product, &caller).await?;
+    let matching = if caller.query.flag("quarantined") {
+        quarantined(&state, product).await?
+    } else {
+        matching(&state, product, &caller).await?
+    };
     let size = caller.query.number("per_page")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     let page = caller.query.number("page")?.unwrap_or(1).max(1);
     let total = matching.len() as u64;
@@ -36,6 +42,9 @@ pub(crate) async fn list(
     let stored = state.store.devices().get_many(&ids).await?;
     let mut objects = devices::objects(&state, &stored).await;
     show_assignments(&state, product, &ids, &mut objects).await?;
+    for object in objects.as_array_mut().into_iter().flatten() {
+        object["quarantined"] = json!(caller.query.flag("quarantined"));
+    }
     let meta = json!({
         "page": page,
         "per_page": size,
@@ -46,23 +55,25 @@ pub(crate) async fn list(
     Ok(Json(json!({"devices": objects, "customers": [], "meta": meta})))
 }
 
-/// `id`, `ids`, or files with one id on each line. A device can be added by its owner, or if it has
-/// none; one that cannot is told apart from one that does not exist by nobody.
+/// `id`, `ids`, or files with one device on each line: its id, and behind a comma its serial number. A
+/// device can be added by its owner, or if it has none; one that cannot is told apart from one that
+/// does not exist by nobody. What was quarantined or denied is let in.
 pub(crate) async fn add(
     Shared(state): Shared<State>,
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let product = product(&state, &caller, &path).await?;
+    let text = parameter(&path, "product").unwrap_or_default();
+    let product = caller.actor.product(&state, text).await?;
     let asked = asked(&caller);
     if asked.is_empty() {
         return Err(ApiError::bad_request("id, ids or a file with device ids is required"));
     }
     let (mut updated, mut invalid) = (Vec::new(), Vec::new());
-    for text in asked {
-        match add_one(&state, &caller, product, &text).await? {
+    for line in asked {
+        match add_one(&state, &caller, &product, &line).await? {
             Some(id) => updated.push(id.to_string()),
-            None => invalid.push(text),
+            None => invalid.push(line.id),
         }
     }
     Ok(Json(json!({
@@ -104,12 +115,15 @@ pub(crate) async fn remove(
 ) -> Result<StatusCode, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let device = scope.device(&state, &caller.actor, &path).await?;
-    if caller.fields.flag("deny") {
-        let text = "Devices cannot be denied by this server";
-        return Err(ApiError::new(StatusCode::NOT_IMPLEMENTED, text));
+    let denied = scope.product.filter(|_| caller.fields.flag("deny"));
+    if let Some(product) = denied {
+        state.store.teams().deny(product, device.id(), utc_now()).await?;
     }
     state.store.devices().set_product(device.id(), None).await?;
     state.handle.device_changed(device.id()).await?;
+    if denied.is_some() {
+        state.handle.end_session(device.id());
+    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -192,41 +206,112 @@ async fn matching(
     Ok(ids)
 }
 
-fn asked(caller: &Caller) -> Vec<String> {
-    let mut asked: Vec<String> = caller.fields.text("id").into_iter().collect();
+/// Devices whose firmware names the product though they are not in it: those of its owner and of its
+/// customers, and not denied.
+async fn quarantined(state: &State, product: ProductId) -> Result<Vec<DeviceId>, ApiError> {
+    let Some(known) = state.store.products().get(product).await? else { return Ok(Vec::new()) };
+    let mut owners = vec![known.account];
+    let customers = state.store.teams().customers(product).await?;
+    owners.extend(customers.iter().map(|customer| customer.account));
+    let denied = state.store.teams().denied(product).await?;
+    let mut ids = Vec::new();
+    for owner in owners {
+        let owned = state.store.devices().list(owner).await?;
+        let outside = owned.iter().filter(|device| device.product != Some(product));
+        ids.extend(outside.map(|device| device.id).filter(|id| denied.binary_search(id).is_err()));
+    }
+    let names_it = |number: Option<u16>| number.map(u32::from) == Some(product.0);
+    let states = state.handle.states(&ids).await;
+    let waiting = states.iter().filter(|live| names_it(live.firmware_product));
+    Ok(waiting.map(|live| live.device).collect())
+}
+
+/// A device to add.
+struct Asked {
+    id: String,
+    serial: Option<String>,
+}
+
+impl Asked {
+    /// `ID` or `ID,SERIAL`; further columns are for others.
+    fn parse(line: &str) -> Self {
+        let mut columns = line.split(',').map(|column| column.trim().trim_matches('"'));
+        let id = columns.next().unwrap_or_default().to_owned();
+        let serial = columns.next().filter(|serial| !serial.is_empty()).map(str::to_owned);
+        Self { id, serial }
+    }
+}
+
+fn asked(caller: &Caller) -> Vec<Asked> {
+    let mut asked: Vec<Asked> =
+        caller.fields.text("id").iter().map(|text| Asked::parse(text)).collect();
     if let Some(Value::Array(ids)) = caller.fields.value("ids") {
-        asked.extend(ids.iter().filter_map(Value::as_str).map(str::to_owned));
+        asked.extend(ids.iter().filter_map(Value::as_str).map(Asked::parse));
     }
     for file in &caller.files {
-        let text = String::from_utf8_lossy(&file.bytes);
-        asked.extend(text.lines().map(|line| line.trim().to_owned()));
+        asked.extend(String::from_utf8_lossy(&file.bytes).lines().map(Asked::parse));
     }
-    asked.retain(|text| !text.is_empty());
+    // The heading of a table is no device.
+    let is_heading = |text: &str| ["id", "device_id", "deviceid"].contains(&&*text.to_lowercase());
+    asked.retain(|asked| !asked.id.is_empty() && !is_heading(&asked.id));
     asked
 }
 
 async fn add_one(
     state: &State,
     caller: &Caller,
-    product: ProductId,
-    text: &str,
+    product: &Product,
+    asked: &Asked,
 ) -> Result<Option<DeviceId>, ApiError> {
-    let Ok(id) = text.parse::<DeviceId>() else { return Ok(None) };
+    let Ok(id) = asked.id.parse::<DeviceId>() else { return Ok(None) };
     let Some(device) = state.store.devices().get(id).await? else { return Ok(None) };
-    if device.product == Some(product) {
-        return Ok(Some(id));
-    }
-    let is_free = device.account.is_none_or(|owner| owner == caller.actor.account);
-    if !is_free || !leaves_its_product(state, caller, &device).await? {
+    if device.product != Some(product.id) && !join(state, caller, product, &device).await? {
         return Ok(None);
     }
+    state.store.teams().allow(product.id, id).await?;
+    match &asked.serial {
+        Some(serial) => Ok(set_serial(state, id, serial).await?.then_some(id)),
+        None => Ok(Some(id)),
+    }
+}
+
+/// Puts a device into the product, if nobody else has a say in it.
+async fn join(
+    state: &State,
+    caller: &Caller,
+    product: &Product,
+    device: &Device,
+) -> Result<bool, ApiError> {
+    let account = product.account;
+    let is_free =
+        device.account.is_none_or(|owner| owner == account || owner == caller.actor.account);
+    let is_ours = is_free || is_customers(state, product, device).await?;
+    if !is_ours || !leaves_its_product(state, caller, device).await? {
+        return Ok(false);
+    }
     let more = u64::from(device.account.is_none());
-    let account = caller.actor.account;
     let _permit = state.handle.billing().devices_permit(account, more, utc_now()).await?;
-    state.store.devices().set_product(id, Some(product)).await?;
-    state.handle.device_changed(id).await?;
-    state.updates.product_changed(product).await;
-    Ok(Some(id))
+    state.store.devices().set_product(device.id, Some(product.id)).await?;
+    state.handle.device_changed(device.id).await?;
+    state.updates.product_changed(product.id).await;
+    Ok(true)
+}
+
+async fn is_customers(state: &State, product: &Product, device: &Device) -> Result<bool, ApiError> {
+    let customers = state.store.teams().customers(product.id).await?;
+    Ok(customers.iter().any(|customer| Some(customer.account) == device.account))
+}
+
+/// False if the number is too long or another device's.
+async fn set_serial(state: &State, id: DeviceId, serial: &str) -> Result<bool, ApiError> {
+    if serial.len() > SERIAL_BYTES_MAX {
+        return Ok(false);
+    }
+    match state.store.teams().set_serial(id, serial).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Taken) => Ok(false),
+        Err(why) => Err(why.into()),
+    }
 }
 
 /// Whether a device may leave the product it is in: only one of the caller's own.

@@ -1,6 +1,9 @@
 //! The routes of products.
 
-use super::{calls, devices as device_routes, events, product_devices, products as product_routes};
+use super::{
+    calls, claims, clients, customers as customer_routes, devices as device_routes, diagnostics,
+    events, product_devices, products as product_routes, team as team_routes,
+};
 use crate::routes::shapes as shape;
 use crate::routes::{Routes, delete, get, post, put};
 
@@ -45,6 +48,10 @@ pub(super) fn devices() -> Routes {
                 .query("deviceId", "Part of an id.")
                 .query("deviceName", "Part of a name.")
                 .query("groups", "Names of groups with commas: devices of any of them.")
+                .query(
+                    "quarantined",
+                    "true: those whose firmware names the product but that are not in it.",
+                )
                 .gives::<shape::ProductDevices>(),
             product_devices::list,
         )
@@ -110,6 +117,123 @@ pub(super) fn devices() -> Routes {
                 .takes::<shape::Argument>()
                 .gives::<shape::Returned>(),
             calls::function,
+        )
+}
+
+pub(super) fn team() -> Routes {
+    let changed = |method: fn(_, _) -> _| {
+        let operation: crate::routes::Operation =
+            method("/v1/products/{product}/team/{username}", "Gives a member another role.");
+        operation.needs("team:update").takes::<shape::RoleChange>().gives::<shape::Object>()
+    };
+    Routes::about("Teams of products")
+        .add(
+            get("/v1/products/{product}/team", "Lists who works on a product beside its owner.")
+                .needs("team:list")
+                .gives::<shape::Team>(),
+            team_routes::list,
+        )
+        .add(
+            post("/v1/products/{product}/team", "Adds a member, or makes an API user with scopes.")
+                .needs("team:create")
+                .takes::<shape::NewMember>()
+                .gives::<shape::Object>(),
+            team_routes::add,
+        )
+        .add(changed(put), team_routes::change)
+        .add(changed(post), team_routes::change)
+        .add(
+            delete("/v1/products/{product}/team/{username}", "Removes a member.")
+                .needs("team:remove"),
+            team_routes::remove,
+        )
+        .add(
+            put("/v1/products/{product}/team/{username}/token", "Renews the token of an API user.")
+                .needs("team:update")
+                .gives::<shape::Object>(),
+            team_routes::renew,
+        )
+        .add(
+            get("/v1/products/{product}/clients", "Lists the OAuth clients of a product.")
+                .needs("clients:list")
+                .gives::<shape::Clients>(),
+            clients::list,
+        )
+        .add(
+            post("/v1/products/{product}/clients", "Registers an OAuth client of a product.")
+                .needs("clients:create")
+                .takes::<shape::NewClient>()
+                .gives::<shape::OneClient>(),
+            clients::create,
+        )
+        .add(
+            put("/v1/products/{product}/clients/{client}", "Changes an OAuth client.")
+                .needs("clients:update")
+                .takes::<shape::ClientChange>()
+                .gives::<shape::OneClient>(),
+            clients::change,
+        )
+        .add(
+            delete("/v1/products/{product}/clients/{client}", "Removes an OAuth client.")
+                .needs("clients:remove"),
+            clients::delete,
+        )
+}
+
+pub(super) fn customers() -> Routes {
+    Routes::about("Customers of products")
+        .add(
+            get("/v1/products/{product}/customers", "Lists a product's customers by pages.")
+                .needs("customers:list")
+                .query("page", "From 1 on.")
+                .query("per_page", "25 unless given, at most 1000.")
+                .gives::<shape::Customers>(),
+            customer_routes::list,
+        )
+        .add(
+            post(
+                "/v1/products/{product}/customers",
+                "Makes a customer and a token of it. A client of the product proves itself, by fields or by HTTP Basic.",
+            )
+            .takes::<shape::NewCustomer>()
+            .gives::<shape::Granted>(),
+            customer_routes::create,
+        )
+        .add(
+            put("/v1/products/{product}/customers/{email}", "Gives a customer a new password.")
+                .needs("customers:update")
+                .takes::<shape::NewPassword>()
+                .gives::<shape::Done>(),
+            customer_routes::change,
+        )
+        .add(
+            delete("/v1/products/{product}/customers/{email}", "Removes a customer.")
+                .needs("customers:remove"),
+            customer_routes::remove,
+        )
+        .add(
+            post("/v1/products/{product}/device_claims", "Makes a code by which a device joins a customer.")
+                .needs("device_claims:create")
+                .gives::<shape::ClaimCode>(),
+            claims::create_for_product,
+        )
+        .add(
+            get("/v1/products/{product}/diagnostics/{device}", "Lists the vital signs a device told.")
+                .needs("devices.diagnostics:get")
+                .gives::<shape::DiagnosticsHistory>(),
+            diagnostics::history,
+        )
+        .add(
+            get("/v1/products/{product}/diagnostics/{device}/last", "Shows the newest vital signs.")
+                .needs("devices.diagnostics:get")
+                .gives::<shape::LastDiagnostics>(),
+            diagnostics::last,
+        )
+        .add(
+            post("/v1/products/{product}/diagnostics/{device}/update", "Asks for vital signs.")
+                .needs("devices.diagnostics:update")
+                .gives::<shape::Done>(),
+            diagnostics::update,
         )
 }
 

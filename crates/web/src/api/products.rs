@@ -24,7 +24,10 @@ pub(crate) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let products = state.store.products().list(caller.actor.account).await?;
+    let mut products = state.store.products().list(caller.actor.account).await?;
+    for member in state.store.teams().memberships(caller.actor.account).await? {
+        products.extend(state.store.products().get(member.product).await?);
+    }
     let shown: Vec<Value> = products.iter().map(shown).collect();
     Ok(Json(json!({"products": shown})))
 }

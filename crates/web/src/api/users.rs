@@ -1,19 +1,26 @@
 //! `POST /v1/users` and what people change about their own account.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
+use model::{DeviceId, ProductId};
 use serde_json::{Value, json};
-use store::{Account, StoreError};
+use store::{Account, StoreError, TokenHash};
 
 use crate::api::user::account;
 use crate::caller::{Anonymous, Caller};
 use crate::error::ApiError;
 use crate::password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
 use crate::state::{Registration, State, utc_now};
+use crate::token::random_token;
 
 /// Longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3, less the brackets).
 const EMAIL_BYTES_MAX: usize = 254;
+/// How long the code of a password reset is good for, and how many an account has at a time.
+const RESET_LIFE: Duration = Duration::from_secs(3600);
+const RESETS_MAX: u32 = 3;
 /// Longest `account_info`, in bytes of JSON.
 const INFO_BYTES_MAX: usize = 16 * 1024;
 
@@ -79,6 +86,7 @@ pub(crate) async fn delete(
         state.store.devices().list(account.id).await?.iter().map(|device| device.id).collect();
     for product in state.store.products().list(account.id).await? {
         devices.extend(state.store.products().devices(product.id).await?);
+        devices.extend(delete_those_of(&state, product.id).await?);
     }
     state.store.accounts().delete(account.id).await?;
     state.webhooks.changed(account.id).await?;
@@ -88,16 +96,69 @@ pub(crate) async fn delete(
     Ok(Json(json!({"ok": true})))
 }
 
-/// Says the same whether or not there is such an account. This server sends no mail; its operator
-/// sets a new password from the command line.
-pub(crate) async fn ask_for_reset(_request: Anonymous) -> Json<Value> {
-    tracing::info!("somebody asked for a password reset");
-    Json(json!({"ok": true}))
+/// Deletes the accounts that are there for a product alone: customers and API users. Gives the devices
+/// that customers had.
+async fn delete_those_of(state: &State, product: ProductId) -> Result<Vec<DeviceId>, ApiError> {
+    let mut devices = Vec::new();
+    for customer in state.store.teams().customers(product).await? {
+        let owned = state.store.devices().list(customer.account).await?;
+        devices.extend(owned.iter().map(|device| device.id));
+        state.store.accounts().delete(customer.account).await?;
+    }
+    for member in state.store.teams().members(product).await? {
+        if member.programmatic {
+            state.store.accounts().delete(member.account).await?;
+        }
+    }
+    Ok(devices)
 }
 
-/// No reset is ever under way, so that no token of one is valid.
-pub(crate) async fn reset(_request: Anonymous) -> ApiError {
-    ApiError::errors(StatusCode::BAD_REQUEST, "The reset is unknown or has expired")
+/// Says the same, in about the same time, whether or not there is such an account.
+pub(crate) async fn ask_for_reset(
+    Shared(state): Shared<State>,
+    request: Anonymous,
+) -> Result<Json<Value>, ApiError> {
+    let email = request.fields.text("username").unwrap_or_default();
+    if let Some(account) = state.store.accounts().by_email(email.trim()).await?
+        && !account.password_hash.is_empty()
+        && check_email(&account.email).is_ok()
+    {
+        mail_reset(&state, &account).await?;
+    }
+    Ok(Json(json!({"ok": true})))
+}
+
+/// Mails a code; an account has a few at a time, so that nobody's box is filled.
+async fn mail_reset(state: &State, account: &Account) -> Result<(), ApiError> {
+    let (code, now) = (random_token(), utc_now());
+    let letters = state.store.letters();
+    let ends = now.after(RESET_LIFE);
+    if !letters.begin_reset(TokenHash::of(&code), account.id, now, ends, RESETS_MAX).await? {
+        return Ok(());
+    }
+    let text = format!(
+        "Somebody, probably you, asked for a new password of your account {}.\r\n\r\n\
+         The code, good for one hour:\r\n\r\n    {code}\r\n\r\n\
+         It goes with the new password to PUT /v1/user/password-reset, as token and password.\r\n\
+         If it was not you, there is nothing to do: your password stays as it is.\r\n",
+        account.email
+    );
+    letters.write_letter(&account.email, "A new password for Cloud Chamber", &text, now).await?;
+    Ok(())
+}
+
+/// All tokens of the account end with its old password.
+pub(crate) async fn reset(
+    Shared(state): Shared<State>,
+    request: Anonymous,
+) -> Result<Json<Value>, ApiError> {
+    let code = request.fields.text("token").unwrap_or_default();
+    let hash = new_hash(&state, request.fields.text("password")).await?;
+    let redeemed = state.store.letters().redeem_reset(TokenHash::of(&code), utc_now()).await?;
+    let account = redeemed.ok_or_else(|| bad("The reset is unknown or has expired"))?;
+    state.store.accounts().set_password(account, &hash).await?;
+    state.store.tokens().delete_all(account, None).await?;
+    Ok(Json(json!({"ok": true})))
 }
 
 /// The password that must come with what cannot be undone.
@@ -115,7 +176,7 @@ pub(crate) async fn check_password(
     Err(ApiError::errors(StatusCode::FORBIDDEN, "The current password is wrong"))
 }
 
-async fn new_hash(state: &State, password: Option<String>) -> Result<String, ApiError> {
+pub(crate) async fn new_hash(state: &State, password: Option<String>) -> Result<String, ApiError> {
     let password = password.unwrap_or_default();
     if !(PASSWORD_BYTES_MIN..=PASSWORD_BYTES_MAX).contains(&password.len()) {
         let text = format!("password must have {PASSWORD_BYTES_MIN} to {PASSWORD_BYTES_MAX} bytes");
@@ -124,12 +185,13 @@ async fn new_hash(state: &State, password: Option<String>) -> Result<String, Api
     state.passwords.hash(password).await.ok_or_else(|| ApiError::from(model::Refusal::Unavailable))
 }
 
-fn check_email(email: &str) -> Result<(), ApiError> {
+pub(crate) fn check_email(email: &str) -> Result<(), ApiError> {
     let email = email.trim();
     let parts = email.split_once('@').filter(|(name, host)| {
         !name.is_empty() && host.contains('.') && !host.starts_with('.') && !host.ends_with('.')
     });
-    let is_plain = !email.chars().any(|c| c.is_control() || c.is_whitespace());
+    // The slash is for the accounts that stand for customers and API users.
+    let is_plain = !email.chars().any(|c| c == '/' || c.is_control() || c.is_whitespace());
     if parts.is_some_and(|(_, host)| !host.contains('@'))
         && is_plain
         && email.len() <= EMAIL_BYTES_MAX

@@ -156,7 +156,11 @@ async fn device_of(
     found.map(|device| device.id).ok_or_else(ApiError::unknown_device)
 }
 
-async fn owned(state: &State, path: &RawPathParams, caller: &Caller) -> Result<Webhook, ApiError> {
+pub(crate) async fn owned(
+    state: &State,
+    path: &RawPathParams,
+    caller: &Caller,
+) -> Result<Webhook, ApiError> {
     let scope = Scope::of(state, &caller.actor, path).await?;
     let id = parameter(path, "webhook").unwrap_or_default();
     let found = state.store.webhooks().get(id).await?;

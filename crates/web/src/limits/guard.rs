@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State as Shared};
-use axum::http::{Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
+use model::AccountId;
 
 use super::streams::{OpenStream, OpenStreams};
 use super::window::Windows;
@@ -24,6 +25,9 @@ const WINDOW_MS: u64 = 300_000;
 const LOCKOUT: Duration = Duration::from_secs(30 * 60);
 /// Addresses counted at once, for each class; more make the idle ones forgotten.
 const ADDRESSES_MAX: usize = 65_536;
+/// Length of the window of serial numbers looked up, and how many users are counted at once.
+const SERIALS_WINDOW_MS: u64 = 3_600_000;
+const USERS_MAX: usize = 16_384;
 /// What `Retry-After` says when too many streams are open: nobody knows when one closes.
 const STREAM_RETRY_S: u64 = 10;
 
@@ -37,6 +41,7 @@ pub(crate) struct Limits {
     config: Arc<LimitsConfig>,
     started: Instant,
     counted: Arc<Mutex<Counted>>,
+    serials: Arc<Mutex<Windows<AccountId>>>,
     streams: OpenStreams,
 }
 
@@ -72,6 +77,7 @@ impl Limits {
             config: Arc::new(config),
             started: Instant::now(),
             counted: Arc::new(Mutex::new(Counted { windows, failures: HashMap::new() })),
+            serials: Arc::new(Mutex::new(Windows::new(SERIALS_WINDOW_MS, USERS_MAX))),
             streams: OpenStreams::default(),
         }
     }
@@ -107,6 +113,26 @@ impl Limits {
         for class in classes {
             counted.windows.count(now, &(*class, key));
         }
+        Ok(())
+    }
+
+    /// Takes or refuses the look-up of a serial number by a user.
+    pub(crate) fn admit_serial(
+        &self,
+        user: AccountId,
+        peer: IpAddr,
+        headers: &HeaderMap,
+    ) -> Result<(), ApiError> {
+        let client = address::client(peer, headers, &self.config.trusted_proxies);
+        let max = self.config.serial_lookups_max;
+        if max == 0 || self.config.exempt.iter().any(|network| network.contains(client)) {
+            return Ok(());
+        }
+        let now = self.now_ms();
+        let mut serials = self.serials.lock().unwrap_or_else(PoisonError::into_inner);
+        let checked = serials.check(now, &user, max);
+        checked.map_err(|wait_ms| refused("serial numbers looked up", wait_ms))?;
+        serials.count(now, &user);
         Ok(())
     }
 

@@ -28,6 +28,8 @@ pub struct LimitsConfig {
     pub streams_open_max: u32,
     /// Failed sign-ins in a row after which an address is locked out for 30 minutes.
     pub failed_sign_ins_max: u32,
+    /// Serial numbers looked up by one user in an hour; 0 switches the limit off.
+    pub serial_lookups_max: u32,
     /// Addresses that no limit holds for.
     pub exempt: Vec<Network>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -43,6 +45,7 @@ impl Default for LimitsConfig {
             streams_opened_max: 100,
             streams_open_max: 100,
             failed_sign_ins_max: 10,
+            serial_lookups_max: 50,
             exempt: Vec::new(),
             trusted_proxies: Vec::new(),
         }

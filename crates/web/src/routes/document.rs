@@ -1,6 +1,6 @@
 //! The OpenAPI 3.1 document of all operations.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::http::Method;
 use utoipa::PartialSchema;
@@ -176,4 +176,12 @@ fn answer(operation: &Operation) -> Response {
 fn refusal() -> Response {
     let content = ContentBuilder::new().schema(Some(reference(&Refused::name()))).build();
     ResponseBuilder::new().description("Refused").content(JSON, content).build()
+}
+/// Every scope that an operation of the document needs, sorted.
+pub(crate) fn scopes(document: &OpenApi) -> BTreeSet<String> {
+    let text = serde_json::to_value(document).unwrap_or_default();
+    let items = text["paths"].as_object().into_iter().flat_map(|paths| paths.values());
+    let operations = items.filter_map(|item| item.as_object()).flat_map(|item| item.values());
+    let named = operations.filter_map(|operation| operation["security"][0][BEARER][0].as_str());
+    named.map(str::to_owned).collect()
 }

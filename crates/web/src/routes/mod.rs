@@ -16,6 +16,7 @@ use utoipa::openapi::OpenApi;
 use crate::state::State;
 use document::Document;
 
+pub(crate) use document::scopes;
 pub(crate) use operation::{Needs, Operation, Reach, delete, get, post, put};
 pub(crate) use page::page;
 

@@ -638,3 +638,93 @@ pub(crate) struct Health {
     ok: bool,
     status: String,
 }
+
+/// A team.
+#[derive(ToSchema)]
+pub(crate) struct Team {
+    ok: bool,
+    team: Vec<TeamMember>,
+}
+
+/// Somebody who works on a product.
+#[derive(ToSchema)]
+pub(crate) struct TeamMember {
+    _id: String,
+    username: String,
+    /// `Administrator`, `Developer`, `Support`, `View-only`; of API users `Programmatic`.
+    role: String,
+    is_programmatic: bool,
+}
+
+/// A person by `username`, or a program by `friendly_name` and `scopes`.
+#[derive(ToSchema)]
+pub(crate) struct NewMember {
+    username: Option<String>,
+    /// `Developer` unless given.
+    role: Option<String>,
+    friendly_name: Option<String>,
+    scopes: Option<Vec<String>>,
+}
+
+/// Another role.
+#[derive(ToSchema)]
+pub(crate) struct RoleChange {
+    role: String,
+}
+
+/// A page of customers.
+#[derive(ToSchema)]
+pub(crate) struct Customers {
+    customers: Vec<Customer>,
+    devices: Vec<Value>,
+    meta: Page,
+}
+
+/// Somebody who uses devices of a product.
+#[derive(ToSchema)]
+pub(crate) struct Customer {
+    id: String,
+    email: String,
+    username: String,
+    created_at: String,
+    /// Ids of devices.
+    devices: Vec<String>,
+}
+
+/// A customer to make.
+#[derive(ToSchema)]
+pub(crate) struct NewCustomer {
+    email: String,
+    /// Absent: the customer signs in elsewhere.
+    password: Option<String>,
+    client_id: Option<String>,
+    client_secret: Option<String>,
+}
+
+/// A new password.
+#[derive(ToSchema)]
+pub(crate) struct NewPassword {
+    password: String,
+}
+
+/// What a webhook sent and got, newest first.
+#[derive(ToSchema)]
+pub(crate) struct DeliveryHistory {
+    deliveries: Vec<Delivery>,
+}
+
+/// One attempt of a webhook, or an event it gave up.
+#[derive(ToSchema)]
+pub(crate) struct Delivery {
+    /// Names it in `replay` and `before`.
+    id: String,
+    time: String,
+    /// `success`, `error`, `skipped` or `discarded`.
+    outcome: String,
+    /// Name of the event.
+    event: String,
+    /// A device's id, or `api`.
+    coreid: String,
+    /// Request, response and error, as far as there were any.
+    details: BTreeMap<String, Value>,
+}

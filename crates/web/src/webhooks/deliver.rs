@@ -155,6 +155,7 @@ impl Shared {
         shown["time"] = json!(now.to_string());
         shown["type"] = json!(kind);
         shown["event"] = json!({"name": job.event.name.as_str(), "id": job.event.id.to_string()});
+        self.reports.keep(&job.hook.id, what, &job.event, &shown, now);
         self.reports.add(&job.hook.id, what, Some(shown), now);
     }
 

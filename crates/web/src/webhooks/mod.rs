@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use model::{AccountId, Event, EventId};
+use model::{AccountId, Event, EventId, Timestamp};
 use node::Handle;
 use serde_json::Value;
 use store::{Store, StoreError, Webhook};
@@ -179,6 +179,11 @@ impl Webhooks {
         self.shared.reports.show(&self.shared.store, webhook, utc_now()).await
     }
 
+    /// Makes the delivery history complete up to this moment.
+    pub(crate) async fn flush_history(&self) -> Result<(), StoreError> {
+        self.shared.reports.flush_history(&self.shared.store).await
+    }
+
     /// Sends nothing more and writes down where the next process goes on.
     pub(crate) async fn stop(&self) {
         self.shared.stopped.store(true, Ordering::Relaxed);
@@ -313,7 +318,12 @@ fn start_turns(shared: &Arc<Shared>) {
 
 async fn purge(shared: &Shared, purged_day: &mut i64) {
     let day = utc_now().0.div_euclid(DAY_MS);
-    if *purged_day != day && shared.store.webhooks().purge_days(day - DAYS_KEPT).await.is_ok() {
+    if *purged_day == day {
+        return;
+    }
+    let oldest = Timestamp((day - DAYS_KEPT) * DAY_MS);
+    let purged = shared.store.webhooks().purge_days(day - DAYS_KEPT).await;
+    if purged.is_ok() && shared.store.deliveries().purge_deliveries(oldest).await.is_ok() {
         *purged_day = day;
     }
 }

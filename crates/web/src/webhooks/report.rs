@@ -3,15 +3,20 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use model::Timestamp;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use model::{Event, Origin, Timestamp};
 use serde_json::{Value, json};
-use store::{Store, StoreError, WebhookDay};
+use store::{Delivery, Store, StoreError, WebhookDay};
 
 use super::answer::cut;
 
 /// Requests, and failures, that are shown.
 const SHOWN: usize = 10;
-/// How long counts are kept.
+/// Deliveries that are kept of one webhook, and those that wait to be written.
+const HISTORY_MAX: u32 = 1_000;
+const HISTORY_WAITING_MAX: usize = 4_096;
+/// How long counts and deliveries are kept.
 pub(crate) const DAYS_KEPT: i64 = 30;
 /// Bytes of a body that are shown.
 const BODY_BYTES_SHOWN: usize = 1024;
@@ -26,9 +31,23 @@ pub(crate) enum Counted {
     Succeeded,
 }
 
+impl Counted {
+    /// As the delivery history names it.
+    fn outcome(self) -> &'static str {
+        match self {
+            Self::Discarded => "discarded",
+            Self::Failed => "error",
+            Self::Skipped => "skipped",
+            Self::Succeeded => "success",
+        }
+    }
+}
+
 /// The reports of all webhooks.
 #[derive(Debug, Default)]
 pub(crate) struct Reports {
+    /// For the delivery history, not in the store yet; when full the newest are left out.
+    history: Mutex<Vec<Delivery>>,
     by_webhook: Mutex<HashMap<String, Report>>,
 }
 
@@ -63,6 +82,56 @@ impl Reports {
         keep(&mut report.logs, shown);
     }
 
+    /// Keeps a delivery for the history, with what it takes to send its event again.
+    pub(crate) fn keep(
+        &self,
+        webhook: &str,
+        what: Counted,
+        event: &Event,
+        shown: &Value,
+        at: Timestamp,
+    ) {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        if history.len() >= HISTORY_WAITING_MAX {
+            return;
+        }
+        let details = json!({
+            "request": shown["request"],
+            "response": shown["response"],
+            "error": shown["error"],
+        });
+        let data = event
+            .data
+            .as_ref()
+            .map(|data| json!({"format": data.format, "bytes": BASE64.encode(&data.bytes)}));
+        let body = json!({"details": details, "data": data, "published_at": event.published_at.0});
+        history.push(Delivery {
+            id: 0,
+            webhook: webhook.to_owned(),
+            at,
+            outcome: what.outcome().to_owned(),
+            event: event.name.as_str().to_owned(),
+            origin: match event.origin {
+                Origin::Api | Origin::Internal => "api".to_owned(),
+                Origin::Device(id) => id.to_string(),
+            },
+            body: body.to_string(),
+        });
+    }
+
+    /// Writes the history that was kept since the last time.
+    pub(crate) async fn flush_history(&self, store: &Store) -> Result<(), StoreError> {
+        let waiting = {
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut *history)
+        };
+        if waiting.is_empty() {
+            Ok(())
+        } else {
+            store.deliveries().keep(&waiting, HISTORY_MAX).await
+        }
+    }
+
     /// Forgets a webhook.
     pub(crate) fn remove(&self, webhook: &str) {
         self.lock().remove(webhook);
@@ -95,6 +164,7 @@ impl Reports {
 
     /// Writes what was counted since the last time.
     pub(crate) async fn flush(&self, store: &Store) -> Result<(), StoreError> {
+        self.flush_history(store).await?;
         let webhooks: Vec<String> = {
             let reports = self.lock();
             let with = reports.iter().filter(|(_, report)| !report.counted.is_empty());

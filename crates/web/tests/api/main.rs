@@ -5,5 +5,6 @@ mod firmware;
 mod products;
 mod sink;
 mod support;
+mod teams;
 mod users;
 mod webhooks;

@@ -121,7 +121,12 @@ impl World {
 
     /// A new token of an account.
     pub(crate) async fn token(&self, account: AccountId) -> String {
-        let request = TokenRequest { account, client: "test".into(), life: TokenLife::Endless };
+        let request = TokenRequest {
+            account,
+            client: "test".into(),
+            scopes: Vec::new(),
+            life: TokenLife::Endless,
+        };
         let now = Timestamp(1_769_862_896_789);
         web::issue(&self.store, request, now).await.expect("a token").0
     }

@@ -415,3 +415,38 @@ async fn only_events_of_the_same_account_count() {
     assert!(sink.calls().is_empty());
     scene.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_delivered_can_be_searched_and_sent_again() {
+    let mut scene = Scene::new().await;
+    let (well, broken) = (Sink::saying("ok").await, Sink::failing(StatusCode::NOT_FOUND).await);
+    let good = scene
+        .hook(json!({"event": "good", "url": well.url("/"), "body": "{{{PARTICLE_EVENT_VALUE}}}"}))
+        .await;
+    let bad = scene.hook(json!({"event": "bad", "url": broken.url("/")})).await;
+    for (name, data) in [("good/1", "first"), ("good/2", "second"), ("bad/1", "third")] {
+        scene.publish(name, data).await;
+        while !scene.told().await.name.ends_with("/0") {}
+    }
+    let search = |id: String, query: &'static str| {
+        let (world, token) = (&scene.world, scene.token.clone());
+        async move {
+            let path = format!("/v1/integrations/{id}/deliveries{query}");
+            world.ask("GET", &path, &token, Value::Null).await.ok()["deliveries"].clone()
+        }
+    };
+    let all = search(good.clone(), "").await;
+    assert_eq!(all.as_array().map(Vec::len), Some(2));
+    assert_eq!((&all[0]["event"], &all[0]["outcome"]), (&json!("good/2"), &json!("success")));
+    assert_eq!(all[1]["details"]["request"]["body"], "first");
+    assert_eq!(search(good.clone(), "?event=good/1").await.as_array().map(Vec::len), Some(1));
+    assert_eq!(search(good.clone(), "?outcome=error").await, json!([]));
+    assert_eq!(search(good.clone(), "?device=api&limit=1").await.as_array().map(Vec::len), Some(1));
+    assert_eq!(search(bad, "?outcome=error").await[0]["event"], "bad/1");
+    let first = all[1]["id"].as_str().expect("an id").to_owned();
+    let path = format!("/v1/webhooks/{good}/deliveries/{first}/replay");
+    scene.world.ask("POST", &path, &scene.token, Value::Null).await.ok();
+    assert_eq!(scene.told().await.name, "hook-sent/good/1");
+    assert_eq!(well.calls().last().map(|call| call.body.clone()).as_deref(), Some("first"));
+    scene.world.stop().await;
+}

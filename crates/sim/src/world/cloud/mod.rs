@@ -332,11 +332,12 @@ impl Half {
 
 fn device_asked(request: &router::Request) -> Option<DeviceId> {
     use router::Request::{
-        Call, CancelIfWaiting, CancelUpdate, KeyReplaced, Ping, Publish, Read, Signal, States,
-        Update,
+        AskVitals, Call, CancelIfWaiting, CancelUpdate, KeyReplaced, Ping, Publish, Read, Signal,
+        States, Update,
     };
     match request {
-        Call { device, .. }
+        AskVitals { device }
+        | Call { device, .. }
         | CancelIfWaiting { device, .. }
         | CancelUpdate { device, .. }
         | KeyReplaced { device }

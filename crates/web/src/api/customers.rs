@@ -1,0 +1,143 @@
+//! `/v1/products/:product/customers`: people who use devices of a product. An account of ours stands
+//! for each; a client of the product makes it and asks for its tokens.
+
+use axum::Json;
+use axum::extract::{RawPathParams, State as Shared};
+use axum::http::StatusCode;
+use axum::response::Response;
+use model::ProductId;
+use serde_json::{Value, json};
+use store::{Customer, StoreError};
+
+use crate::api::{oauth, users};
+use crate::caller::{Anonymous, Caller};
+use crate::error::ApiError;
+use crate::rights;
+use crate::scope::{Scope, parameter, unknown_product};
+use crate::state::{State, utc_now};
+use crate::token::TokenRequest;
+
+/// Customers of a page, by default and at most.
+const PAGE_DEFAULT: u64 = 25;
+const PAGE_MAX: u64 = 1_000;
+
+pub(crate) async fn list(
+    Shared(state): Shared<State>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let product = product(&state, &caller, &path).await?;
+    let all = state.store.teams().customers(product).await?;
+    let size = caller.query.number("per_page")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let page = caller.query.number("page")?.unwrap_or(1).max(1);
+    let total = all.len() as u64;
+    let start = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
+    let on_page = all.iter().skip(start).take(usize::try_from(size).unwrap_or(usize::MAX));
+    let mut shown = Vec::new();
+    for customer in on_page {
+        shown.push(shown_customer(&state, customer).await?);
+    }
+    let meta = json!({
+        "page": page,
+        "per_page": size,
+        "total_pages": total.div_ceil(size),
+        "total": total,
+        "total_records": total,
+    });
+    Ok(Json(json!({"customers": shown, "devices": [], "meta": meta})))
+}
+
+/// A client of the product makes a customer and gets its token. Without a password the customer signs
+/// in elsewhere, and the client asks for tokens.
+pub(crate) async fn create(
+    Shared(state): Shared<State>,
+    path: RawPathParams,
+    request: Anonymous,
+) -> Result<Response, ApiError> {
+    oauth::check_client(&state, &request).await?;
+    let product = oauth::product_of_client(&state, &request).await?;
+    let product = product.ok_or_else(oauth::invalid_client)?;
+    let wanted = parameter(&path, "product").unwrap_or_default();
+    let is_named = match state.store.products().get(product).await? {
+        Some(found) => wanted == product.to_string() || wanted.eq_ignore_ascii_case(&found.slug),
+        None => false,
+    };
+    if !is_named {
+        return Err(oauth::invalid_client());
+    }
+    let email = request.fields.text("email").unwrap_or_default();
+    users::check_email(&email)?;
+    let hash = match request.fields.text("password").filter(|password| !password.is_empty()) {
+        Some(password) => users::new_hash(&state, Some(password)).await?,
+        None => String::new(),
+    };
+    let made = state.store.teams().create_customer(product, email.trim(), &hash, utc_now()).await;
+    let customer = made.map_err(|why| match why {
+        StoreError::Taken => {
+            ApiError::errors(StatusCode::CONFLICT, "The product has a customer of this address")
+        }
+        other => other.into(),
+    })?;
+    let granted = TokenRequest {
+        account: customer.account,
+        client: oauth::client(&request),
+        scopes: rights::of_customer(product),
+        life: oauth::life(&request)?,
+    };
+    oauth::answer(&state, granted).await
+}
+
+/// A new password.
+pub(crate) async fn change(
+    Shared(state): Shared<State>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let customer = named(&state, &caller, &path).await?;
+    let hash = users::new_hash(&state, caller.fields.text("password")).await?;
+    state.store.accounts().set_password(customer.account, &hash).await?;
+    Ok(Json(json!({"ok": true})))
+}
+
+/// The customer's devices have no owner afterwards; they stay in the product.
+pub(crate) async fn remove(
+    Shared(state): Shared<State>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<StatusCode, ApiError> {
+    let customer = named(&state, &caller, &path).await?;
+    let devices = state.store.devices().list(customer.account).await?;
+    state.store.accounts().delete(customer.account).await?;
+    for device in devices {
+        state.handle.device_changed(device.id).await?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn named(state: &State, caller: &Caller, path: &RawPathParams) -> Result<Customer, ApiError> {
+    let product = product(state, caller, path).await?;
+    let email = parameter(path, "email").unwrap_or_default();
+    let found = state.store.teams().customer(product, email).await?;
+    found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Customer not found"))
+}
+
+async fn product(
+    state: &State,
+    caller: &Caller,
+    path: &RawPathParams,
+) -> Result<ProductId, ApiError> {
+    let scope = Scope::of(state, &caller.actor, path).await?;
+    scope.product.ok_or_else(unknown_product)
+}
+
+async fn shown_customer(state: &State, customer: &Customer) -> Result<Value, ApiError> {
+    let devices = state.store.devices().list(customer.account).await?;
+    let ids: Vec<String> = devices.iter().map(|device| device.id.to_string()).collect();
+    Ok(json!({
+        "id": customer.account.to_string(),
+        "email": customer.email,
+        "username": customer.email,
+        "created_at": customer.created_at.to_string(),
+        "devices": ids,
+    }))
+}

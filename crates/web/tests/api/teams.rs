@@ -1,0 +1,290 @@
+//! Teams, API users, customers, and devices that are kept out.
+
+use model::{AccountId, DeviceId};
+use serde_json::{Value, json};
+
+use crate::support::{OWNER, PASSWORD, STRANGER, World};
+
+/// A world whose owner has a product.
+struct Scene {
+    world: World,
+    owner: String,
+    product: String,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let world = World::new().await;
+        let owner = world.token(world.owner).await;
+        let body = json!({"name": "P", "platform_id": 12});
+        let made = world.ask("POST", "/v1/products", &owner, body).await.ok();
+        let product = format!("/v1/products/{}", made["product"]["id"]);
+        Self { world, owner, product }
+    }
+
+    async fn ask(&self, method: &str, path: &str, body: Value) -> crate::support::Answer {
+        self.world.ask(method, &format!("{}{path}", self.product), &self.owner, body).await
+    }
+
+    /// An OAuth client of the product: its id and its secret.
+    async fn client(&self) -> (String, String) {
+        let made = self.ask("POST", "/clients", json!({"name": "App"})).await.ok();
+        let text = |key: &str| made["client"][key].as_str().expect("a text").to_owned();
+        (text("id"), text("secret"))
+    }
+
+    /// A device with an owner.
+    async fn device(&mut self, account: Option<AccountId>) -> DeviceId {
+        self.world.register(account).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_sees_the_product_until_removed() {
+    let scene = Scene::new().await;
+    let (world, stranger) = (&scene.world, scene.world.token(scene.world.stranger).await);
+    let mine = || world.ask("GET", "/v1/products", &stranger, Value::Null);
+    world.ask("GET", &scene.product, &stranger, Value::Null).await.refused(404);
+    scene.ask("POST", "/team", json!({"username": "nobody@example.org"})).await.refused(400);
+    scene.ask("POST", "/team", json!({"username": STRANGER, "role": "King"})).await.refused(400);
+    scene.ask("POST", "/team", json!({"username": STRANGER, "role": "Support"})).await.ok();
+    world.ask("GET", &scene.product, &stranger, Value::Null).await.ok();
+    assert_eq!(mine().await.ok()["products"].as_array().map(Vec::len), Some(1));
+    let team = scene.ask("GET", "/team", Value::Null).await.ok();
+    assert_eq!(
+        (&team["team"][0]["username"], &team["team"][0]["role"]),
+        (&json!(STRANGER), &json!("Support"))
+    );
+    let hook = json!({"event": "e", "url": "http://h.example/"});
+    let path = format!("{}/webhooks", scene.product);
+    let refused = world.ask("POST", &path, &stranger, hook.clone()).await.refused(403);
+    assert_eq!(refused["error"], "unauthorized");
+    let member = format!("/team/{STRANGER}");
+    scene.ask("PUT", &member, json!({"role": "Developer"})).await.ok();
+    world.ask("POST", &path, &stranger, hook).await.ok();
+    assert_eq!(
+        scene.ask("GET", "/webhooks", Value::Null).await.ok().as_array().map(Vec::len),
+        Some(1)
+    );
+    scene.ask("DELETE", &member, Value::Null).await.ok();
+    world.ask("GET", &scene.product, &stranger, Value::Null).await.refused(404);
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_user_may_do_what_its_scopes_name_in_its_product_alone() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let wrong = json!({"friendly_name": "Bot", "scopes": ["devices:fly"]});
+    scene.ask("POST", "/team", wrong).await.refused(400);
+    let body = json!({"friendly_name": "Bot", "scopes": ["devices:list", "events:send"]});
+    let made = scene.ask("POST", "/team", body).await.ok()["created"].clone();
+    assert_eq!(made["is_programmatic"], true);
+    let token = made["tokens"][0]["token"].as_str().expect("a token").to_owned();
+    let get = |path: String| {
+        let token = token.clone();
+        async move { world.ask("GET", &path, &token, Value::Null).await }
+    };
+    let devices = format!("{}/devices", scene.product);
+    get(devices.clone()).await.ok();
+    get(format!("{}/webhooks", scene.product)).await.refused(403);
+    get(format!("{}/team", scene.product)).await.refused(403);
+    get("/v1/devices".into()).await.refused(403);
+    let current = get("/v1/access_tokens/current".into()).await.ok();
+    assert!(
+        current["scopes"].as_array().is_some_and(|scopes| scopes.contains(&json!("devices:list")))
+    );
+    let other =
+        world.ask("POST", "/v1/products", &scene.owner, json!({"name": "Q", "platform_id": 12}));
+    let other = other.await.ok()["product"]["id"].to_string();
+    get(format!("/v1/products/{other}/devices")).await.refused(404);
+    let path = format!("/team/{}", made["username"].as_str().expect("a name"));
+    let renewed = scene.ask("PUT", &format!("{path}/token"), Value::Null).await.ok();
+    let next = renewed["updated"]["tokens"][0]["token"].as_str().expect("a token").to_owned();
+    get(devices.clone()).await.refused(401);
+    world.ask("GET", &devices, &next, Value::Null).await.ok();
+    world.ask("GET", &format!("{}/team", scene.product), &next, Value::Null).await.refused(403);
+    scene.ask("DELETE", &path, Value::Null).await.ok();
+    world.ask("GET", &devices, &next, Value::Null).await.refused(401);
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_product_makes_customers_who_have_their_own_devices() {
+    let mut scene = Scene::new().await;
+    let device = scene.device(None).await;
+    let (id, secret) = scene.client().await;
+    let customers = format!("{}/customers", scene.product);
+    let world = &scene.world;
+    let body = |email: &str, secret: &str| json!({"email": email, "password": PASSWORD, "client_id": id, "client_secret": secret});
+    world.ask("POST", &customers, "", body("c@example.org", "wrong")).await.refused(400);
+    world.ask("POST", &customers, "", body("no address", &secret)).await.refused(400);
+    let made = world.ask("POST", &customers, "", body("c@example.org", &secret)).await.ok();
+    let token = made["access_token"].as_str().expect("a token").to_owned();
+    world.ask("POST", &customers, "", body("C@example.org", &secret)).await.refused(409);
+    let claim = json!({"id": device.to_string()});
+    world.ask("POST", "/v1/devices", &token, claim).await.ok();
+    let own = world.ask("GET", "/v1/devices", &token, Value::Null).await.ok();
+    assert_eq!(own[0]["id"], device.to_string());
+    let path = format!("{}/device_claims", scene.product);
+    world.ask("POST", &path, &token, Value::Null).await.ok();
+    for (method, path) in [
+        ("GET", scene.product.clone()),
+        ("GET", customers.clone()),
+        ("POST", "/v1/products".into()),
+    ] {
+        world.ask(method, &path, &token, Value::Null).await.refused(403);
+    }
+    let listed = world.ask("GET", &customers, &scene.owner, Value::Null).await.ok();
+    assert_eq!(listed["customers"][0]["email"], "c@example.org");
+    assert_eq!(listed["customers"][0]["devices"], json!([device.to_string()]));
+    let one = "/customers/c@example.org";
+    scene.ask("PUT", one, json!({"password": "another password"})).await.ok();
+    scene.ask("DELETE", one, Value::Null).await.ok();
+    world.ask("GET", "/v1/devices", &token, Value::Null).await.refused(401);
+    assert_eq!(
+        world.store.devices().get(device).await.expect("read").expect("there").account,
+        None
+    );
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_products_and_customers_stay_small_when_refreshed() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let (id, secret) = scene.client().await;
+    let grant = |more: Value| {
+        let mut body = json!({"client_id": id, "client_secret": secret});
+        body.as_object_mut()
+            .expect("an object")
+            .extend(more.as_object().expect("an object").clone());
+        world.ask("POST", "/oauth/token", "", body)
+    };
+    let customer = json!({"email": "c@example.org", "password": PASSWORD, "client_id": id, "client_secret": secret});
+    world.ask("POST", &format!("{}/customers", scene.product), "", customer).await.ok();
+    for more in [
+        json!({"grant_type": "client_credentials"}),
+        json!({"grant_type": "client_credentials", "scope": "customer=c@example.org"}),
+        json!({"grant_type": "password", "username": "c@example.org", "password": PASSWORD}),
+    ] {
+        let first = grant(more).await.ok();
+        let refresh =
+            json!({"grant_type": "refresh_token", "refresh_token": first["refresh_token"]});
+        let second = grant(refresh).await.ok();
+        let token = second["access_token"].as_str().expect("a token").to_owned();
+        world.ask("POST", "/v1/products", &token, json!({})).await.refused(403);
+        world.ask("GET", "/v1/clients", &token, Value::Null).await.refused(403);
+    }
+    let unknown = json!({"grant_type": "client_credentials", "scope": "customer=x@example.org"});
+    assert_eq!(grant(unknown).await.refused(400)["error"], "invalid_grant");
+    // The customer's password is good for the product's client alone, and the owner's is not.
+    let owners = json!({"grant_type": "password", "username": OWNER, "password": PASSWORD});
+    assert_eq!(grant(owners).await.refused(400)["error"], "invalid_grant");
+    assert_eq!(
+        world.sign_in("c@example.org", PASSWORD).await.refused(400)["error"],
+        "invalid_grant"
+    );
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denied_device_leaves_and_comes_back_when_it_is_added_again() {
+    let scene = Scene::new().await;
+    let id = scene.world.device.to_string();
+    scene.ask("POST", "/devices", json!({"id": id})).await.ok();
+    scene.ask("DELETE", &format!("/devices/{id}"), json!({"deny": true})).await.ok();
+    scene.ask("GET", &format!("/devices/{id}"), Value::Null).await.refused(404);
+    let denied = || async {
+        scene.world.store.teams().denied(model::ProductId(10_000)).await.expect("read")
+    };
+    assert_eq!(denied().await, [scene.world.device]);
+    scene.ask("POST", "/devices", json!({"id": id})).await.ok();
+    assert_eq!(denied().await, []);
+    let waiting = scene.ask("GET", "/devices?quarantined=true", Value::Null).await.ok();
+    assert_eq!(waiting["devices"], json!([]));
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_import_takes_serial_numbers_by_which_devices_are_found() {
+    let mut scene = Scene::new().await;
+    let (one, two) = (scene.device(None).await.to_string(), scene.device(None).await.to_string());
+    let lines = format!("device_id,serial\r\n{one},P046AF450AB1A\r\n\"{two}\",p046af450ab1a\r\n");
+    let path = format!("{}/devices", scene.product);
+    let added = scene.world.upload(&path, &scene.owner, &lines).await.ok();
+    assert_eq!(
+        (&added["updatedDeviceIds"], &added["invalidDeviceIds"]),
+        (&json!([one]), &json!([two]))
+    );
+    let find = |token: String| {
+        let world = &scene.world;
+        async move { world.ask("GET", "/v1/serial_numbers/p046af450ab1a", &token, Value::Null).await }
+    };
+    let found = find(scene.owner.clone()).await.ok();
+    assert_eq!(
+        (&found["device_id"], &found["serial_number"]),
+        (&json!(one), &json!("P046AF450AB1A"))
+    );
+    let stranger = scene.world.token(scene.world.stranger).await;
+    find(stranger).await.refused(404);
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_user_looks_up_a_few_serial_numbers_an_hour() {
+    let world = World::with(|config| web::WebConfig {
+        limits: web::LimitsConfig { serial_lookups_max: 2, ..web::LimitsConfig::default() },
+        ..config
+    })
+    .await;
+    let (owner, stranger) = (world.token(world.owner).await, world.token(world.stranger).await);
+    let find = |token: String| {
+        let world = &world;
+        async move { world.ask("GET", "/v1/serial_numbers/x", &token, Value::Null).await }
+    };
+    for _ in 0..2 {
+        find(owner.clone()).await.refused(404);
+    }
+    find(owner).await.refused(429);
+    find(stranger).await.refused(404);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mailed_code_sets_a_new_password_once_and_ends_all_tokens() {
+    let world = World::new().await;
+    let token = world.token(world.owner).await;
+    for name in ["nobody@example.org", OWNER, OWNER, OWNER, OWNER] {
+        world.ask("POST", "/v1/user/password-reset", "", json!({"username": name})).await.ok();
+    }
+    let letters = world.store.letters().letters(10).await.expect("read");
+    assert_eq!(letters.len(), 3, "only to who has an account, and not without end");
+    assert!(letters.iter().all(|letter| letter.address == OWNER));
+    let is_code = |word: &&str| word.len() == 40;
+    let code = letters[0].body.split_whitespace().find(is_code).expect("a code").to_owned();
+    let reset = |code: &str, password: &str| {
+        let body = json!({"token": code, "password": password});
+        world.ask("PUT", "/v1/user/password-reset", "", body)
+    };
+    reset(&code, "short").await.refused(400);
+    reset("wrong", "a new password").await.refused(400);
+    reset(&code, "a new password").await.ok();
+    reset(&code, "another password").await.refused(400);
+    world.ask("GET", "/v1/user", &token, Value::Null).await.refused(401);
+    world.sign_in(OWNER, "a new password").await.ok();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_client_proves_itself_by_http_basic_too() {
+    use base64::Engine;
+    let scene = Scene::new().await;
+    let (id, secret) = scene.client().await;
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
+    let (path, basic) = (format!("{}/customers", scene.product), Some(format!("Basic {basic}")));
+    let made =
+        scene.world.ask_as("POST", &path, basic, json!({"email": "b@example.org"})).await.ok();
+    assert_eq!(made["token_type"], "bearer");
+    scene.world.stop().await;
+}
