@@ -2,6 +2,7 @@
 
 mod bench;
 mod deny;
+mod schemathesis;
 mod shell;
 mod test;
 mod world;
@@ -23,6 +24,9 @@ enum Command {
     Bench(bench::Args),
     /// Check licences, duplicates and sources of every dependency (installs cargo-deny once).
     Deny,
+    /// Make thousands of requests from the API's description and look at every answer (installs
+    /// schemathesis once).
+    Schemathesis(schemathesis::Args),
     /// Set up what the tests need, then run every check and test; ends with `N passed, N failed`.
     Test(test::Args),
     /// Run worlds in virtual time, each from a seed; ends with `N passed, M failed`.
@@ -33,6 +37,7 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Deny => deny::run(),
+        Command::Schemathesis(args) => schemathesis::execute(&args),
         Command::Test(args) => test::run(&args),
         Command::World(args) => world::run(&args),
     };
