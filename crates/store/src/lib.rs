@@ -41,7 +41,7 @@ pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vi
 pub use error::{AppendError, OpenError, StoreError};
 pub use files::{FileHash, Files, FilesConfig, S3Config};
 pub use firmware::{Firmware, ProductFirmware, SystemModule};
-pub use journal::Journal;
+pub use journal::{Counted, CountedOperation, Journal, KeptBounds, WhoseOperations};
 pub use ledger::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Sum};
 pub use products::{Product, Products};
 pub use recovery::{Missed, Recovery, Registered, Replay, StoredSession};

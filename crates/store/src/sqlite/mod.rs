@@ -11,6 +11,7 @@ mod fold;
 mod fold_ledger;
 mod ledger;
 mod line;
+mod points;
 mod products;
 mod recovery;
 mod releases;

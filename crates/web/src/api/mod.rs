@@ -21,6 +21,8 @@ mod releases;
 mod server;
 mod table;
 mod tokens;
+mod usage;
+mod usage_table;
 mod user;
 mod users;
 mod webhook_table;
@@ -77,6 +79,7 @@ fn routes() -> Routes {
         .merge(firmware_table::firmware_of_products())
         .merge(firmware_table::releases_of_products())
         .merge(firmware_table::groups_of_products())
+        .merge(usage_table::usage())
         .merge(table::server())
 }
 
