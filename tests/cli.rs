@@ -516,6 +516,7 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
         ("sim", vec!["--profile", "--devices"]),
         ("plan set", vec!["<OWNER>", "<PLAN>", "--catalogue", "--blocks", "--data", "--json"]),
         ("usage", vec!["--owner", "--from", "--to", "--csv", "--data", "--json"]),
+        ("usage why", vec!["--device", "--owner", "--limit", "--data", "--json"]),
         ("calc", vec!["--devices", "--every", "--payload", "--catalogue", "--json"]),
         ("doctor", vec!["--config", "--data", "--json"]),
     ])

@@ -170,6 +170,13 @@ fn h_a_call_that_is_acknowledged_at_the_third_attempt_counts_three_times() {
     let called = called.filter(|seen| matches!(seen, Observation::Called { .. })).count();
     assert_eq!(called, 1);
     assert_eq!(cloud.counted(), 3, "h");
+    let why: Vec<_> = cloud
+        .why(0)
+        .iter()
+        .map(|line| (line["rule"].clone(), line["name"].clone(), line["attempt"].clone()))
+        .collect();
+    let attempt = |n: u8| (5.into(), "echo".into(), n.into());
+    assert_eq!(why, [attempt(3), attempt(2), attempt(1)]);
 }
 
 #[test]
@@ -257,7 +264,90 @@ fn t_a_device_of_another_account_neither_sees_nor_pays() {
     assert_eq!((of(OWNER), of(OTHER)), (2.into(), 0.into()));
 }
 
+#[test]
+fn l_and_m_a_webhook_costs_nothing_and_each_part_of_its_answer_that_a_device_gets_one() {
+    let hooks = [("CLOUDCHAMBER_WEBHOOKS__ALLOW_PRIVATE_TARGETS", "true")];
+    let mut cloud = Cloud::new(&[""], &hooks);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let target = listener.local_addr().expect("an address");
+    answer_all(listener, "r".repeat(1300));
+    let form = format!("event=ask&url=http%3A%2F%2F{target}%2F");
+    let url = format!("{}/v1/webhooks", cloud.ports.url());
+    assert_eq!(support::http("POST", &url, &cloud.token, &form).0, 201);
+
+    cloud.publish(0, "ask");
+    run_all(&mut cloud.devices, Duration::from_secs(1));
+    assert_eq!(cloud.counted(), 1, "l");
+
+    let folder = &cloud.folder;
+    folder.register(&[identity(Generation::Os6, 9)]);
+    cloud.devices.push(device(folder, 9, "hook-response/", &cloud.ports));
+    connect_all(&mut cloud.devices[1..]);
+    assert_eq!(cloud.counted(), 0);
+    cloud.publish(1, "ask");
+    run_all(&mut cloud.devices, Duration::from_secs(2));
+    let parts: usize = (0..3).map(|n| cloud.events_at(1, &format!("hook-response/ask/{n}"))).sum();
+    assert_eq!(parts, 3, "512, 512 and 276 bytes");
+    assert_eq!(cloud.counted(), 4, "m");
+
+    let rules: Vec<u64> =
+        cloud.why(1).iter().map(|line| line["rule"].as_u64().expect("a rule")).collect();
+    assert_eq!(rules, [7, 7, 7, 1], "newest first");
+}
+
+/// Answers every request with these words.
+fn answer_all(listener: std::net::TcpListener, answer: String) {
+    use std::io::{Read, Write};
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = stream.read(&mut [0; 65_536]);
+            let head = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: ";
+            let _ = write!(stream, "{head}{}\r\n\r\n{answer}", answer.len());
+        }
+    });
+}
+
+#[test]
+fn o_a_location_that_is_stored_counts_beside_its_publish() {
+    const PLACE: &str = r#"{"cmd":"loc","loc":{"lck":1,"lat":47.5,"lon":8.5}}"#;
+    let mut cloud = Cloud::new(&[""], &NO_LIMIT);
+    let folder = &cloud.folder;
+    folder.register(&[identity(Generation::Os6, 9)]);
+    let mut setup = folder.setup(Generation::Os6);
+    setup.profile.platform = model::Platform(26);
+    let device = Device::new(identity(Generation::Os6, 9), Arc::new(setup), 9);
+    cloud.devices.push(Live::new(device, cloud.ports.udp()));
+    connect_all(&mut cloud.devices[1..]);
+    assert_eq!(publish_answered(&mut cloud.devices[1], "loc", PLACE), 0);
+    assert_eq!(cloud.counted(), 2, "o");
+    assert_eq!(publish_answered(&mut cloud.devices[1], "loc", "no place"), 0);
+    assert_eq!(publish_answered(&mut cloud.devices[0], "loc", PLACE), 0);
+    assert_eq!(cloud.counted(), 2, "no place, and no Tracker");
+    let rules: Vec<_> = cloud.why(1).iter().map(|line| line["rule"].clone()).collect();
+    assert_eq!(rules, [1, 8, 1]);
+
+    let Cloud { folder, _server: server, mut devices, .. } = cloud;
+    let id = devices[1].device().id();
+    server.stop();
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let points = runtime.block_on(async {
+        let store = store::Store::open(std::path::Path::new(folder.data())).await.expect("opens");
+        store.points(id, 9).await.expect("read")
+    });
+    let points: Vec<_> = points.iter().map(|(_, at)| (at.latitude, at.longitude)).collect();
+    assert_eq!(points, [(47.5, 8.5)]);
+}
+
 impl Cloud {
+    /// What was counted of a device, newest first.
+    fn why(&mut self, index: usize) -> Vec<Value> {
+        let id = self.devices[index].device().id().to_string();
+        let args = ["usage", "why", "--device", &id, "--json", "--data", self.folder.data()];
+        let list: Value = serde_json::from_str(&run_ok(&args, "")).expect("JSON");
+        assert!(list["window_start"].is_string(), "{list}");
+        list["operations"].as_array().expect("a list").clone()
+    }
+
     /// The sums by device and day agree with the account's, in the command and in the API.
     fn agrees_with_its_parts(&mut self) {
         let all = operations(&self.folder);

@@ -3,6 +3,7 @@
 
 mod billing;
 mod modules;
+mod why;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use web::{TokenLife, TokenRequest};
 
 pub use billing::{DeviceUsageLine, PlanOrder, Share, UsageLine};
 pub use modules::ModuleLine;
+pub use why::{CountedLine, CountedList};
 
 /// Name of the socket in the data folder.
 const SOCKET: &str = "admin.sock";
@@ -85,6 +87,15 @@ pub enum Request {
         /// Last day.
         to: String,
     },
+    /// What was counted lately, one by one.
+    Why {
+        /// Whose; may be left out with a device.
+        owner: Option<String>,
+        /// Only this device.
+        device: Option<String>,
+        /// At most so many, the newest.
+        limit: u32,
+    },
 }
 
 /// A device to register.
@@ -134,6 +145,8 @@ pub enum Reply {
     Usages(Vec<UsageLine>),
     /// What devices used, by day.
     DeviceUsages(Vec<DeviceUsageLine>),
+    /// What was counted lately.
+    Counted(CountedList),
     /// It was refused, with what to do.
     Refused(String),
 }
@@ -258,6 +271,9 @@ impl Desk {
             Request::SetPlan(order) => self.set_plan(&order).await,
             Request::Usage { owner } => self.usage(owner.as_deref()).await,
             Request::DeviceUsage { owner, from, to } => self.device_usage(&owner, &from, &to).await,
+            Request::Why { owner, device, limit } => {
+                self.why(owner.as_deref(), device.as_deref(), limit).await
+            }
         };
         done.unwrap_or_else(Reply::Refused)
     }

@@ -65,6 +65,7 @@ impl Server {
         let store = Store::open_with(&data, &config.updates.files())
             .await
             .map_err(|why| why.to_string())?;
+        store.keep_counted(config.metering.window()).map_err(|why| why.to_string())?;
         let store = Arc::new(store);
         let keys = server_keys::load_or_create(&data).map_err(|why| why.to_string())?;
         for file in server_keys::open_files(&data) {

@@ -232,9 +232,23 @@ pub struct MeteringConfig {
     pub catalogue: String,
     /// File of the operator's catalogues; empty: none.
     pub plans: PathBuf,
+    /// Hours for which single operations can be listed; 0: none.
+    #[serde(deserialize_with = "whole")]
+    pub window_hours: u32,
+    /// MiB that this may take.
+    #[serde(deserialize_with = "whole")]
+    pub window_mib: u32,
 }
 
 impl MeteringConfig {
+    /// How long single operations can be listed.
+    pub fn window(&self) -> store::KeptBounds {
+        store::KeptBounds {
+            age: std::time::Duration::from_secs(u64::from(self.window_hours) * 3600),
+            bytes: u64::from(self.window_mib) << 20,
+        }
+    }
+
     /// The operator's file, if there is one.
     pub fn plans_file(&self) -> Option<&Path> {
         (!self.plans.as_os_str().is_empty()).then_some(self.plans.as_path())

@@ -156,7 +156,10 @@ impl Question {
 
     fn payload_of(&self, kind: OperationKind) -> u32 {
         match kind {
-            OperationKind::Delivery | OperationKind::Publish => self.payload_bytes,
+            OperationKind::Delivery
+            | OperationKind::Publish
+            | OperationKind::PublishCopy
+            | OperationKind::WebhookAnswer => self.payload_bytes,
             OperationKind::FunctionCall
             | OperationKind::Ping
             | OperationKind::StoredPoint

@@ -1,17 +1,29 @@
 //! Which messages are counted, and as what (`metering/rules.md` §2 and §3).
 
-use model::journal::OperationKind;
+use std::sync::Arc;
+
+use model::journal::{MessageName, OperationKind};
 use model::message::Publish;
-use model::{CloudMessage, Event};
+use model::{CloudMessage, Event, Origin};
 
 /// As what a publish of a device that reached the cloud counts; absent: it never counts.
 pub fn kind_of_publish(publish: &Publish) -> Option<OperationKind> {
     (!publish.name.is_internal()).then_some(OperationKind::Publish)
 }
 
+/// As what a second copy of a publish counts; absent: it never counts.
+pub fn kind_of_copy(publish: &Publish) -> Option<OperationKind> {
+    (!publish.name.is_internal()).then_some(OperationKind::PublishCopy)
+}
+
 /// As what an event sent to a device counts; absent: it never counts.
 pub fn kind_of_delivery(event: &Event) -> Option<OperationKind> {
-    (!event.name.is_internal()).then_some(OperationKind::Delivery)
+    let kind = match event.origin {
+        // The cloud makes no other events with names that count.
+        Origin::Internal => OperationKind::WebhookAnswer,
+        Origin::Api | Origin::Device(_) => OperationKind::Delivery,
+    };
+    (!event.name.is_internal()).then_some(kind)
 }
 
 /// As what each attempt of a message to a device counts; absent: it never counts. A ping counts once,
@@ -23,6 +35,20 @@ pub fn kind_of_message(message: &CloudMessage) -> Option<OperationKind> {
         CloudMessage::Ping => Some(OperationKind::Ping),
         CloudMessage::VariableRequest { .. } => Some(OperationKind::VariableRequest),
         CloudMessage::Describe(_) | CloudMessage::KeyChange | CloudMessage::Signal(_) => None,
+    }
+}
+
+/// What a message to a device is named in the list of what was counted.
+pub fn name_of_message(message: &CloudMessage) -> MessageName {
+    match message {
+        CloudMessage::Event { event, .. } => MessageName::Event(Arc::clone(event)),
+        CloudMessage::FunctionCall { name, .. } | CloudMessage::VariableRequest { name, .. } => {
+            MessageName::Call(Arc::from(&**name))
+        }
+        CloudMessage::Describe(_)
+        | CloudMessage::KeyChange
+        | CloudMessage::Ping
+        | CloudMessage::Signal(_) => MessageName::None,
     }
 }
 

@@ -14,6 +14,7 @@ mod notice;
 mod period;
 mod plan;
 mod platforms;
+mod point;
 mod rules;
 mod tally;
 mod usage;
@@ -25,11 +26,15 @@ pub use calculator::{
 };
 pub use catalogue::{CatalogueError, Catalogues, PlanCatalogue};
 pub use keeper::{Decision, GRACE, Keeper, KeeperState};
-pub use kind::{bytes_of_message, kind_of_delivery, kind_of_message, kind_of_publish};
+pub use kind::{
+    bytes_of_message, kind_of_copy, kind_of_delivery, kind_of_message, kind_of_publish,
+    name_of_message,
+};
 pub use notice::{Consequence, Matter, Notice, Pausing};
 pub use period::{Anchor, AnchorError, Cycle, Period, parse_day};
 pub use plan::{Agreement, Plan, PlanError, Terms};
 pub use platforms::{Platforms, carried};
+pub use point::{Point, point_of};
 pub use rules::{Catalogue, Payer, Rules};
 pub use tally::{HourUtc, Sum, Tally, TallyKey};
 pub use usage::{Allowances, Limit, Usage, grouped};

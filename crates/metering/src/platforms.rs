@@ -37,6 +37,11 @@ impl Platforms {
         self.bearer(platform, has_modem) != Bearer::Wifi
     }
 
+    /// Whether a device of this platform is a Tracker, whose locations are stored.
+    pub fn is_tracker(&self, platform: Platform) -> bool {
+        self.tracker.contains(&platform.0)
+    }
+
     /// A platform that is a Tracker and not cellular would be limited by nothing.
     pub(crate) fn tracker_without_modem(&self) -> Option<u16> {
         self.tracker.difference(&self.cellular).next().copied()

@@ -64,7 +64,10 @@ impl Rules {
     /// for one attempt, except a ping, which is counted once.
     pub fn operations_for(&self, kind: OperationKind, bytes: u32) -> u32 {
         match kind {
-            OperationKind::Delivery | OperationKind::Publish => self.event_operations(bytes),
+            OperationKind::Delivery
+            | OperationKind::Publish
+            | OperationKind::PublishCopy
+            | OperationKind::WebhookAnswer => self.event_operations(bytes),
             OperationKind::FunctionCall
             | OperationKind::StoredPoint
             | OperationKind::VariableRequest => 1,

@@ -22,6 +22,8 @@ pub struct DeviceRow {
     pub platform: Option<Platform>,
     /// Whether its Describe tells of a modem.
     pub has_modem: bool,
+    /// Whether its product stores the locations it tells (`settings.location.opt_in`).
+    pub stores_points: bool,
 }
 
 /// How a device is at this moment, as its shard knows it.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::link::{Source, Transport};
 use crate::message::Subscribe;
@@ -18,6 +18,10 @@ pub enum Entry {
     Attempt {
         /// What it costs.
         charge: Charge,
+        /// The name of the event, function or variable; empty for a ping.
+        name: MessageName,
+        /// Which transmission, from 1 on.
+        attempt: u8,
     },
     /// A second copy of a publish: counted, not routed.
     Copy {
@@ -25,6 +29,8 @@ pub enum Entry {
         source: Source,
         /// What it costs.
         charge: Charge,
+        /// The name of the event.
+        name: MessageName,
     },
     /// A part of a device's description, replacing the one before. Metrics are appended.
     Describe {
@@ -65,6 +71,8 @@ pub enum Entry {
         source: Option<Source>,
         /// What it costs; absent if it is not counted.
         charge: Option<Charge>,
+        /// What storing its location costs; absent if it tells none that is to be stored.
+        point: Option<Charge>,
     },
     /// Record numbers of a session may be used up to this one.
     Reserve {
@@ -157,4 +165,91 @@ pub enum OperationKind {
     StoredPoint,
     /// A variable request sent to a device (rule 6).
     VariableRequest,
+    /// A second copy of a publish (rule 2).
+    PublishCopy,
+    /// A part of a webhook's answer sent to a subscribed device (rule 7).
+    WebhookAnswer,
+}
+
+impl OperationKind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Publish,
+        Self::PublishCopy,
+        Self::Delivery,
+        Self::FunctionCall,
+        Self::VariableRequest,
+        Self::WebhookAnswer,
+        Self::StoredPoint,
+        Self::Ping,
+    ];
+
+    /// The rule of `metering/rules.md` §2 that counts it.
+    pub const fn rule(self) -> u8 {
+        match self {
+            Self::Publish => 1,
+            Self::PublishCopy => 2,
+            Self::Delivery => 4,
+            Self::FunctionCall => 5,
+            Self::VariableRequest => 6,
+            Self::WebhookAnswer => 7,
+            Self::StoredPoint => 8,
+            Self::Ping => 9,
+        }
+    }
+
+    /// Its name in the API, in metrics and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::FunctionCall => "function_call",
+            Self::Ping => "ping",
+            Self::Publish => "publish",
+            Self::PublishCopy => "publish_copy",
+            Self::StoredPoint => "stored_point",
+            Self::VariableRequest => "variable_request",
+            Self::WebhookAnswer => "webhook_answer",
+        }
+    }
+}
+
+/// What a counted message is named. To name it copies nothing.
+#[derive(Debug, Clone, Default)]
+pub enum MessageName {
+    /// That of a call.
+    Call(Arc<str>),
+    /// That of an event.
+    Event(Arc<Event>),
+    /// None.
+    #[default]
+    None,
+}
+
+impl MessageName {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Call(name) => name,
+            Self::Event(event) => event.name.as_str(),
+            Self::None => "",
+        }
+    }
+}
+
+impl PartialEq for MessageName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Serialize for MessageName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for MessageName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Self::Call(String::deserialize(deserializer)?.into()))
+    }
 }

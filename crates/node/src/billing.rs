@@ -123,6 +123,11 @@ impl Billing {
         &self.catalogues
     }
 
+    /// Name of the catalogue of accounts that agreed to none.
+    pub fn default_catalogue(&self) -> &str {
+        &self.default_catalogue
+    }
+
     /// What operations cost where an account's catalogue says nothing else.
     pub fn default_rules(&self) -> Rules {
         self.catalogues.get(&self.default_catalogue).map(|of| of.rules).unwrap_or_default()

@@ -316,7 +316,7 @@ mod tests {
             ttl_s: 60,
             published_at: Timestamp(0),
         };
-        (number, Entry::Publish { event: Arc::new(event), source: None, charge: None })
+        (number, Entry::Publish { event: Arc::new(event), source: None, charge: None, point: None })
     }
 
     fn committed(records: RangeInclusive<u64>, place: u64) -> CommitNotice {

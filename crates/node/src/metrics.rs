@@ -133,39 +133,30 @@ pub(crate) fn commit(entries: usize, took: Duration, ok: bool) {
 
 /// Data Operations became durable.
 pub(crate) fn operations(entries: &[Entry]) {
-    let charges = entries.iter().filter_map(charge);
-    let (mut sums, kinds) = ([0_u64; KINDS.len()], KINDS.map(|(kind, _)| kind));
-    for charge in charges {
-        if let Some(place) = kinds.iter().position(|kind| *kind == charge.kind) {
+    let mut sums = [0_u64; OperationKind::ALL.len()];
+    for charge in entries.iter().flat_map(charges) {
+        if let Some(place) = OperationKind::ALL.iter().position(|kind| *kind == charge.kind) {
             sums[place] += u64::from(charge.operations);
         }
     }
-    for ((_, name), sum) in KINDS.into_iter().zip(sums).filter(|(_, sum)| *sum > 0) {
-        counter!(OPERATIONS, "kind" => name).increment(sum);
+    for (kind, sum) in OperationKind::ALL.into_iter().zip(sums).filter(|(_, sum)| *sum > 0) {
+        counter!(OPERATIONS, "kind" => kind.name()).increment(sum);
     }
 }
 
-const KINDS: [(OperationKind, &str); 6] = [
-    (OperationKind::Delivery, "delivery"),
-    (OperationKind::FunctionCall, "function_call"),
-    (OperationKind::Ping, "ping"),
-    (OperationKind::Publish, "publish"),
-    (OperationKind::StoredPoint, "stored_point"),
-    (OperationKind::VariableRequest, "variable_request"),
-];
-
-fn charge(entry: &Entry) -> Option<&Charge> {
-    match entry {
-        Entry::Attempt { charge } | Entry::Copy { charge, .. } => Some(charge),
-        Entry::Publish { charge, .. } => charge.as_ref(),
+fn charges(entry: &Entry) -> impl Iterator<Item = &Charge> {
+    let (first, second) = match entry {
+        Entry::Attempt { charge, .. } | Entry::Copy { charge, .. } => (Some(charge), None),
+        Entry::Publish { charge, point, .. } => (charge.as_ref(), point.as_ref()),
         Entry::Describe { .. }
         | Entry::Forget { .. }
         | Entry::Presence { .. }
         | Entry::Reserve { .. }
         | Entry::Session { .. }
         | Entry::Subscribe { .. }
-        | Entry::Traffic(_) => None,
-    }
+        | Entry::Traffic(_) => (None, None),
+    };
+    first.into_iter().chain(second)
 }
 
 /// An account is told something about its limits.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use metering::Payer;
 use model::hello::HelloFlags;
-use model::journal::OperationKind;
+use model::journal::{MessageName, OperationKind};
 use model::limits::SUBSCRIPTIONS_MAX;
 use model::link::{ExchangeId, Transport};
 use model::message::{Subscribe, SubscriptionContent};
@@ -209,12 +209,14 @@ impl Busy {
 }
 
 /// A message to a device whose fate is open.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) exchange: ExchangeId,
     pub(crate) what: What,
     /// As what its attempts count, and who pays; absent: they do not.
     pub(crate) counted: Option<(OperationKind, Payer)>,
+    /// What it is named in the list of what was counted.
+    pub(crate) name: MessageName,
     pub(crate) bytes: usize,
     /// When the first attempt was made, or, before that, when it was handed to the session.
     pub(crate) since: Mono,

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use metering::kind_of_publish;
-use model::journal::{Charge, Entry, OperationKind};
+use metering::{kind_of_copy, kind_of_publish};
+use model::journal::{Charge, Entry, MessageName, OperationKind};
 use model::link::{Command, Receipt, Source, Verdict};
 use model::message::{Publish, Subscribe};
 use model::{DeviceMessage, Event, EventId, LinkId, Now, Refusal, RequestId};
 
 use crate::device::Slot;
-use crate::gate::{Publisher, Then};
+use crate::gate::{CopyOf, Publisher, Then};
 use crate::presence::event_of;
 use crate::shard::Shard;
 use crate::{Effect, Reply};
@@ -110,13 +110,34 @@ impl Shard {
     }
 
     fn charge_of(&self, now: Now, slot: Slot, publish: &Publish) -> Option<Charge> {
-        let kind = kind_of_publish(publish)?;
+        self.charge_as(now, slot, kind_of_publish(publish)?, publish)
+    }
+
+    fn charge_as(
+        &self,
+        now: Now,
+        slot: Slot,
+        kind: OperationKind,
+        publish: &Publish,
+    ) -> Option<Charge> {
         self.charge(now, slot, kind, publish.data.as_ref().map_or(0, |data| data.bytes.len()))
     }
 
     fn charge(&self, now: Now, slot: Slot, kind: OperationKind, bytes: usize) -> Option<Charge> {
         let payer = self.devices.get(slot)?.payer()?;
         self.rules_of(payer.account).charge(kind, bytes, payer, now.utc)
+    }
+
+    /// What a location costs that is stored with its event (rule 8).
+    fn charge_of_point(&self, event: &Event, publish: Charge) -> Option<Charge> {
+        let slot = self.devices.slot_of(publish.device)?;
+        let device = self.devices.get(slot)?;
+        let is_stored =
+            device.row.stores_points || self.config.platforms.is_tracker(device.facts.platform);
+        metering::point_of(event).filter(|_| is_stored)?;
+        let Charge { account, product, device, at, .. } = publish;
+        let payer = metering::Payer { account, product, device };
+        self.rules_of(account).charge(OperationKind::StoredPoint, 0, payer, at)
     }
 
     fn event_of(&self, now: Now, slot: Slot, publish: Publish) -> Option<Event> {
@@ -138,9 +159,10 @@ impl Shard {
         charge: Option<Charge>,
         publisher: Publisher,
     ) {
+        let point = charge.and_then(|charge| self.charge_of_point(&event, charge));
         let event = Arc::new(event);
         let then = Then::Published { event: Arc::clone(&event), publisher };
-        self.record(Entry::Publish { event, source, charge }, Some(then));
+        self.record(Entry::Publish { event, source, charge, point }, Some(then));
     }
 
     /// An event of the API or of the cloud itself.
@@ -184,14 +206,16 @@ impl Shard {
         self.heard(now, slot);
         self.counters.publishes_copied += 1;
         let charge = match message {
-            DeviceMessage::Publish(publish) => self.charge_of(now, slot, publish),
+            DeviceMessage::Publish(publish) => {
+                kind_of_copy(publish).and_then(|kind| self.charge_as(now, slot, kind, publish))
+            }
             DeviceMessage::Describe(_)
             | DeviceMessage::Goodbye(_)
             | DeviceMessage::Subscribe(_) => None,
         };
         let waits = self.link_of(slot).zip(receipt);
         if let Some(charge) = charge {
-            return self.count_copy(waits, source, charge);
+            return self.count_copy(waits, CopyOf { source, charge, name: name_of(message) });
         }
         let verdict = Verdict::Accepted;
         let then = waits.map(|(link, receipt)| Then::Copied { link, receipt, verdict });
@@ -203,16 +227,21 @@ impl Shard {
     }
 
     /// Nothing is counted of a publish that is refused: a copy waits for the fate of the first one.
-    fn count_copy(&mut self, waits: Option<(LinkId, Receipt)>, source: Source, charge: Charge) {
+    fn count_copy(&mut self, waits: Option<(LinkId, Receipt)>, copy: CopyOf) {
         if let Some((link, receipt)) = waits
             && let Some(first) = self.gate.publish_waiting(link, receipt.message_id)
         {
-            self.gate.hold(first, Then::Copy { link, receipt, source, charge });
+            self.gate.hold(first, Then::Copy { link, receipt, copy });
             return;
         }
         let verdict = Verdict::Accepted;
         let then = waits.map(|(link, receipt)| Then::Copied { link, receipt, verdict });
-        self.record(Entry::Copy { source, charge }, then);
+        self.record_copy(copy, then);
+    }
+
+    pub(crate) fn record_copy(&mut self, copy: CopyOf, then: Option<Then>) {
+        let CopyOf { source, charge, name } = copy;
+        self.record(Entry::Copy { source, charge, name }, then);
     }
 
     pub(crate) fn acknowledge_now(
@@ -274,6 +303,15 @@ impl Shard {
         let Some(account) = device.row.account else { return };
         for subscribe in &forgotten.list {
             self.subscriptions.remove(account, slot, subscribe);
+        }
+    }
+}
+
+fn name_of(message: &DeviceMessage) -> MessageName {
+    match message {
+        DeviceMessage::Publish(publish) => MessageName::Call(publish.name.as_str().into()),
+        DeviceMessage::Describe(_) | DeviceMessage::Goodbye(_) | DeviceMessage::Subscribe(_) => {
+            MessageName::None
         }
     }
 }

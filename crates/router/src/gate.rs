@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use model::journal::Charge;
+use model::journal::{Charge, MessageName};
 use model::link::{ExchangeId, Receipt, Source, Verdict};
 use model::{Event, LinkId, Refusal, RequestId};
 use std::sync::Arc;
@@ -16,7 +16,7 @@ pub(crate) enum Then {
     /// Acknowledge with success; refused, answer this (nothing at all if absent).
     Acknowledge { link: LinkId, receipt: Receipt, refused: Option<Verdict> },
     /// Record a copy of a publish that is durable now; refused, so is the copy, and costs nothing.
-    Copy { link: LinkId, receipt: Receipt, source: Source, charge: Charge },
+    Copy { link: LinkId, receipt: Receipt, copy: CopyOf },
     /// The attempt of a call: refused, the call fails.
     Attempted { slot: Slot, exchange: ExchangeId },
     /// Acknowledge a copy as its first one was.
@@ -29,6 +29,14 @@ pub(crate) enum Then {
     Reserved { link: LinkId, record_limit: u64 },
     /// Acknowledge a Hello; refused, a session that is not durable is ended.
     SessionKept { link: LinkId, receipt: Receipt, is_new: bool },
+}
+
+/// A copy of a publish, as it is written down.
+#[derive(Debug, Clone)]
+pub(crate) struct CopyOf {
+    pub(crate) source: Source,
+    pub(crate) charge: Charge,
+    pub(crate) name: MessageName,
 }
 
 /// Who waits for an event to be accepted.

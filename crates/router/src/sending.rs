@@ -1,6 +1,6 @@
 //! Messages to devices: sent, attempted, answered or not.
 
-use metering::{bytes_of_message, kind_of_message};
+use metering::{bytes_of_message, kind_of_message, name_of_message};
 use model::journal::Entry;
 use model::link::{Command, ExchangeId, Transport};
 use model::{Answer, CloudMessage, LinkId, Now};
@@ -26,6 +26,7 @@ impl Shard {
             exchange,
             what,
             counted: kind_of_message(&message).zip(device.payer()),
+            name: name_of_message(&message),
             bytes: bytes_of_message(&message),
             since: now.mono,
             attempts: 0,
@@ -45,7 +46,7 @@ impl Shard {
             sent.since = now.mono;
         }
         sent.attempts = sent.attempts.saturating_add(1);
-        let sent = *sent;
+        let sent = sent.clone();
         self.count_attempt(now, slot, &sent);
         // Over TCP nothing acknowledges an event, and nothing repeats it.
         if sent.what == What::Delivery && transport == Transport::Tcp {
@@ -66,7 +67,10 @@ impl Shard {
         };
         let exchange = sent.exchange;
         let then = (sent.what == What::Call).then_some(Then::Attempted { slot, exchange });
-        let sequence = self.record(Entry::Attempt { charge }, then);
+        let sequence = self.record(
+            Entry::Attempt { charge, name: sent.name.clone(), attempt: sent.attempts },
+            then,
+        );
         if let Some(sent) = self.devices.get_mut(slot).and_then(|device| device.sent(exchange)) {
             sent.sequence = sequence;
         }
@@ -95,7 +99,7 @@ impl Shard {
     /// No transmission was acknowledged: the device is offline, and whatever waits for it fails.
     pub(crate) fn unanswered(&mut self, now: Now, slot: Slot, exchange: ExchangeId) {
         let Some(device) = self.devices.get_mut(slot) else { return };
-        let Some(sent) = device.sent(exchange).copied() else { return };
+        let Some(sent) = device.sent(exchange).cloned() else { return };
         match sent.what {
             What::KeyChange => self.thrown_out(slot),
             What::Call | What::Delivery | What::Describe | What::Ping => {

@@ -234,9 +234,9 @@ impl Shard {
             }
             Then::Attempted { .. } => {}
             Then::Copied { link, receipt, verdict } => self.acknowledge(link, receipt, verdict),
-            Then::Copy { link, receipt, source, charge } => {
+            Then::Copy { link, receipt, copy } => {
                 let then = Then::Copied { link, receipt, verdict: Verdict::Accepted };
-                self.record(Entry::Copy { source, charge }, Some(then));
+                self.record_copy(copy, Some(then));
             }
             Then::Published { event, publisher } => {
                 let id = *next_event_id;

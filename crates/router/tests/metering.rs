@@ -172,7 +172,7 @@ fn m_three_chunks_of_a_webhook_answer_are_three_besides_the_publish() {
     assert_eq!(world.operations(), 4);
     let parts = ["hook-response/temp/0", "hook-response/temp/1", "hook-response/temp/2"];
     assert_eq!(world.delivered_to(link(1)), parts);
-    let delivered = world.ledger.total(|key| key.kind == OperationKind::Delivery);
+    let delivered = world.ledger.total(|key| key.kind == OperationKind::WebhookAnswer);
     assert_eq!((delivered.operations, delivered.bytes), (3, 1300));
 }
 

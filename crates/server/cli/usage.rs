@@ -2,12 +2,15 @@
 
 use metering::grouped;
 
-use crate::admin::{DeviceUsageLine, Reply, Request, Share, UsageLine};
+use crate::admin::{CountedLine, CountedList, DeviceUsageLine, Reply, Request, Share, UsageLine};
 use crate::cli::{DataArgs, runtime};
 use crate::output::{say, say_json};
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
+    #[command(subcommand)]
+    why: Option<Command>,
     /// Only the account with this e-mail address.
     #[arg(long)]
     owner: Option<String>,
@@ -24,7 +27,58 @@ pub(crate) struct Args {
     data: DataArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List what was counted lately, one by one, newest first.
+    Why(WhyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct WhyArgs {
+    /// Only this device, by its id.
+    #[arg(long)]
+    device: Option<String>,
+    /// The account with this e-mail address; with a device, by default whoever pays for it.
+    #[arg(long, required_unless_present = "device")]
+    owner: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+    #[command(flatten)]
+    data: DataArgs,
+}
+
+fn why(args: WhyArgs) -> Result<(), String> {
+    let WhyArgs { device, owner, limit, data } = args;
+    let request = Request::Why { owner, device, limit };
+    match runtime()?.block_on(crate::admin::run(&data.data, request))? {
+        Reply::Counted(list) if data.json => say_json(&list),
+        Reply::Counted(list) => tell_counted(&list),
+        Reply::Refused(why) => return Err(why),
+        other => return Err(format!("unexpected answer: {other:?}")),
+    }
+    Ok(())
+}
+
+fn tell_counted(list: &CountedList) {
+    for line in &list.operations {
+        let CountedLine { at, device, rule, kind, name, operations, .. } = line;
+        let attempt = line.attempt.map(|n| format!(", attempt {n}")).unwrap_or_default();
+        say(&format!("{at}  {device}  {operations}  rule {rule}, {kind} {name}{attempt}"));
+    }
+    if list.left_out > 0 {
+        say(&format!("{} older ones are not listed: --limit lists more.", list.left_out));
+    }
+    match &list.window_start {
+        Some(start) => say(&format!("Of the time before {start} only sums are kept.")),
+        None => say("Nothing was counted yet."),
+    }
+}
+
 pub(crate) fn run(args: Args) -> Result<(), String> {
+    if let Some(Command::Why(args)) = args.why {
+        return why(args);
+    }
     let request = match (args.owner, args.from, args.to) {
         (Some(owner), Some(from), Some(to)) => Request::DeviceUsage { owner, from, to },
         (owner, _, _) => Request::Usage { owner },
@@ -51,6 +105,8 @@ pub(crate) fn tell(lines: &[UsageLine], json: bool) {
         say(&format!("  billing period   {} to {}", line.period_start, line.period_end));
         say(&format!("  Data Operations  {}", share(&line.operations)));
         say(&format!("  devices          {}", share(&line.devices)));
+        say(&format!("  cellular bytes   {}", share(&line.cellular_bytes)));
+        say(&format!("  Tracker bytes    {}", share(&line.tracker_bytes)));
         if let Some(until) = &line.grace_until {
             say(&format!("  used up: data stops at {until} unless the plan is changed"));
         }

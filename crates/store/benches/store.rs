@@ -221,6 +221,7 @@ fn publish(number: u32, record: u64) -> Entry {
             bytes: 16,
             at,
         }),
+        point: None,
     }
 }
 

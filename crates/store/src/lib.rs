@@ -45,7 +45,7 @@ pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vi
 pub use error::{AppendError, OpenError, StoreError};
 pub use files::{FileHash, Files, FilesConfig, S3Config};
 pub use firmware::{Firmware, ProductFirmware, SystemModule};
-pub use journal::Journal;
+pub use journal::{Counted, CountedOperation, Journal, KeptBounds, WhoseOperations};
 pub use ledger::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Sum};
 pub use letters::{Letter, Letters};
 pub use products::{Product, Products};

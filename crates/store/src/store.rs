@@ -5,13 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use model::{AccountId, EventId, Timestamp};
+use model::{AccountId, DeviceId, EventId, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::fold::{FoldThread, Folder};
 use crate::journal::disk::{self, Disk, held};
 use crate::journal::log::Log;
-use crate::journal::{Journal, scan, window};
+use crate::journal::{self, Counted, Journal, KeptBounds, WhoseOperations, scan, window};
 use crate::private;
 use crate::sqlite::Tables;
 use crate::{
@@ -228,6 +228,43 @@ impl Store {
         let replay = blocking(move || window::replay(&log, account, after, now, limit)).await;
         drop(permit);
         replay
+    }
+
+    /// Keeps segments of the journal, when nothing else needs them any more, for [`Self::counted`].
+    ///
+    /// # Errors
+    /// The folder `counted` cannot be used.
+    pub fn keep_counted(&self, bounds: KeptBounds) -> Result<(), StoreError> {
+        let kept = self.log.disk().keep(bounds);
+        kept.map_err(|error| StoreError::Unavailable(format!("folder counted: {error}")))
+    }
+
+    /// What was counted, one by one, as far back as segments are kept: at most the newest `limit`.
+    ///
+    /// # Errors
+    /// The segments cannot be read.
+    pub async fn counted(
+        &self,
+        whose: WhoseOperations,
+        limit: usize,
+    ) -> Result<Counted, StoreError> {
+        let permit = self.replays.acquire().await;
+        let log = Arc::clone(&self.log);
+        let counted = blocking(move || journal::counted(&log, whose, limit)).await;
+        drop(permit);
+        counted
+    }
+
+    /// The newest locations that were stored of a device, newest first.
+    ///
+    /// # Errors
+    /// The tables cannot be read.
+    pub async fn points(
+        &self,
+        device: DeviceId,
+        limit: u32,
+    ) -> Result<Vec<(Timestamp, metering::Point)>, StoreError> {
+        self.tables.points(device, limit).await
     }
 
     /// Waits until everything appended before this call is in the tables.

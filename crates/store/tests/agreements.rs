@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use model::journal::{Carried, Charge, Entry, OperationKind};
+use model::journal::{Carried, Charge, Entry, MessageName, OperationKind};
 use model::{AccountId, Bearer, DeviceId, Timestamp, Traffic};
 use store::{
     ClosedPeriod, Decided, Hour, NewDevice, NewNotice, OpenUsage, Product, Store, StoredAgreement,
@@ -44,6 +44,8 @@ async fn charge(store: &Store, account: AccountId, hours: &[i64]) {
             bytes: 10,
             at: Hour(*hour).start(),
         },
+        name: MessageName::None,
+        attempt: 1,
     };
     let entries: Vec<Entry> = hours.iter().map(entry).collect();
     journal.append(NOW, &entries).expect("written");

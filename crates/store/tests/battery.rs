@@ -387,6 +387,7 @@ fn publish(number: u32, account: AccountId, record: u64) -> Entry {
         }),
         source: Some(source(record)),
         charge: Some(charge),
+        point: None,
     }
 }
 

@@ -511,7 +511,7 @@ pub(crate) fn millis(ms: u64) -> Duration {
 
 pub(crate) fn charge_of(entry: &Entry) -> Option<Charge> {
     match entry {
-        Entry::Attempt { charge } | Entry::Copy { charge, .. } => Some(*charge),
+        Entry::Attempt { charge, .. } | Entry::Copy { charge, .. } => Some(*charge),
         Entry::Publish { charge, .. } => *charge,
         _ => None,
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
+use metering::{Point, point_of};
 use model::event::Origin;
 use model::journal::{Carried, Charge, OperationKind};
 use model::limits::RECORD_NUMBERS_RESERVED;
@@ -32,6 +33,8 @@ pub(crate) struct Tally {
     pub(crate) descriptions: HashMap<DescriptionId, Vec<u8>>,
     /// Vitals in the order they came, packed.
     pub(crate) vitals: Vec<(DeviceId, Timestamp, Vec<u8>)>,
+    /// Locations to store, in the order they came.
+    pub(crate) points: Vec<(DeviceId, Timestamp, Point)>,
 }
 
 /// The first half of the SHA-256 of a packed application description.
@@ -108,7 +111,11 @@ impl Tally {
 
     /// How many rows it will touch, about.
     pub(crate) fn rows(&self) -> usize {
-        self.devices.len() + self.ledger.len() + self.carried.len() + self.vitals.len()
+        self.devices.len()
+            + self.ledger.len()
+            + self.carried.len()
+            + self.vitals.len()
+            + self.points.len()
     }
 
     /// Adds the entry at `place`, which is the next one.
@@ -116,8 +123,8 @@ impl Tally {
         debug_assert_eq!(place, self.next);
         self.next = place + 1;
         match entry {
-            Stored::Attempt { charge } => self.charge(&charge),
-            Stored::Copy { source, charge } => {
+            Stored::Attempt { charge, .. } => self.charge(&charge),
+            Stored::Copy { source, charge, .. } => {
                 self.charge(&charge);
                 self.seen(charge.device, source);
             }
@@ -135,7 +142,12 @@ impl Tally {
                 changes.peer = peer.or(changes.peer);
                 changes.record_seen = changes.record_seen.max(record_seen);
             }
-            Stored::Publish { event, source, charge } => self.publish(&event, source, charge),
+            Stored::Publish { event, source, charge, point } => {
+                self.publish(&event, source, charge.into_iter().chain(point));
+                if let Some(point) = point {
+                    self.point(place, &event, &point);
+                }
+            }
             Stored::Reserve { device, record_limit } => {
                 let changes = self.device(device);
                 changes.record_limit = changes.record_limit.max(record_limit);
@@ -187,14 +199,23 @@ impl Tally {
         });
     }
 
-    fn publish(&mut self, event: &StoredEvent<'_>, source: Option<Source>, charge: Option<Charge>) {
-        if let Some(charge) = charge {
-            self.charge(&charge);
-        }
+    fn publish(
+        &mut self,
+        event: &StoredEvent<'_>,
+        source: Option<Source>,
+        charges: impl Iterator<Item = Charge>,
+    ) {
+        charges.for_each(|charge| self.charge(&charge));
         if let (Origin::Device(device), Some(source)) = (event.origin, source) {
             let changes = self.device(device);
             changes.last_heard = Some(event.published_at);
             changes.record_seen = changes.record_seen.max(source.record);
+        }
+    }
+
+    fn point(&mut self, place: u64, event: &StoredEvent<'_>, charge: &Charge) {
+        if let Some(point) = event.to_event(place).as_ref().and_then(point_of) {
+            self.points.push((charge.device, charge.at, point));
         }
     }
 

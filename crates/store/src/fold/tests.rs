@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use model::event::Origin;
-use model::journal::{Carried, Charge, Entry, OperationKind};
+use model::journal::{Carried, Charge, Entry, MessageName, OperationKind};
 use model::link::{Source, Transport};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{
@@ -65,7 +65,7 @@ fn entry(random: &mut StdRng, at: Timestamp) -> Entry {
             let part = Arc::new(DescribePart::Metrics(vec![Metric { id: 1, value: 2 }]));
             Entry::Describe { device, part, source: None, at }
         }
-        9 => Entry::Attempt { charge },
+        9 => Entry::Attempt { charge, name: MessageName::None, attempt: 1 },
         10 => Entry::Traffic(Carried {
             account: charge.account,
             device,
@@ -124,6 +124,7 @@ fn publish(device: DeviceId, source: Source, charge: Charge, at: Timestamp) -> E
         }),
         source: Some(source),
         charge: Some(charge),
+        point: None,
     }
 }
 
@@ -231,7 +232,7 @@ async fn the_sums_by_account_and_by_device_agree() {
         {
             carried += of.traffic.total();
         }
-        if let Entry::Attempt { charge } | Entry::Publish { charge: Some(charge), .. } = &entry
+        if let Entry::Attempt { charge, .. } | Entry::Publish { charge: Some(charge), .. } = &entry
             && charge.account == AccountId(1)
         {
             let (operations, bytes) = (charge.operations.into(), charge.bytes.into());

@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use super::kept::KeptFolder;
 use crate::private;
 
 /// A set of segments, each named by the place of its first entry.
@@ -17,10 +19,32 @@ pub(crate) trait Disk: Send + Sync {
     fn create(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>>;
     /// Opens a segment.
     fn open(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>>;
-    /// Removes a segment; one that is open stays readable.
+    /// Takes a segment out: it is kept aside if that is wanted, else removed. One that is open stays
+    /// readable.
     fn remove(&self, first: u64) -> io::Result<()>;
+    /// Keeps segments that are taken out from now on, within these bounds. Without a folder none is.
+    fn keep(&self, _bounds: KeptBounds) -> io::Result<()> {
+        Ok(())
+    }
+    /// The segments that are kept aside, in order.
+    fn kept(&self) -> io::Result<Vec<u64>> {
+        Ok(Vec::new())
+    }
+    /// Opens one of them.
+    fn open_kept(&self, _first: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        Err(io::ErrorKind::NotFound.into())
+    }
     /// How the operator finds it.
     fn path(&self, first: u64) -> PathBuf;
+}
+
+/// How many segments are kept aside: until one of the two is reached. Zero: none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KeptBounds {
+    /// The longest time.
+    pub age: Duration,
+    /// The most bytes.
+    pub bytes: u64,
 }
 
 /// One segment.
@@ -40,26 +64,21 @@ pub(crate) trait SegmentFile: Send + Sync {
 /// The journal's folder.
 pub(crate) struct Folder {
     path: PathBuf,
+    kept: KeptFolder,
 }
 
 impl Folder {
     /// Uses this folder, creating it if need be.
     pub(crate) fn new(path: &Path) -> io::Result<Self> {
         private::own_folder(path)?;
-        Ok(Self { path: path.to_owned() })
+        let kept = KeptFolder::beside(path);
+        Ok(Self { path: path.to_owned(), kept })
     }
 }
 
 impl Disk for Folder {
     fn list(&self) -> io::Result<Vec<u64>> {
-        let mut found = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let first = name.to_str().and_then(|name| name.strip_suffix(".journal"));
-            found.extend(first.and_then(|digits| digits.parse::<u64>().ok()));
-        }
-        found.sort_unstable();
-        Ok(found)
+        firsts_in(&self.path)
     }
 
     fn create(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
@@ -73,12 +92,41 @@ impl Disk for Folder {
     }
 
     fn remove(&self, first: u64) -> io::Result<()> {
-        std::fs::remove_file(self.path(first))
+        self.kept.take(&self.path(first), first)
+    }
+
+    fn keep(&self, bounds: KeptBounds) -> io::Result<()> {
+        self.kept.keep(bounds)
+    }
+
+    fn kept(&self) -> io::Result<Vec<u64>> {
+        self.kept.list()
+    }
+
+    fn open_kept(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        self.kept.open(first)
     }
 
     fn path(&self, first: u64) -> PathBuf {
-        self.path.join(format!("{first:020}.journal"))
+        self.path.join(file_name(first))
     }
+}
+
+/// The file of the segment that begins at this place.
+pub(super) fn file_name(first: u64) -> String {
+    format!("{first:020}.journal")
+}
+
+/// The segments in a folder, in order.
+pub(super) fn firsts_in(folder: &Path) -> io::Result<Vec<u64>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let name = entry?.file_name();
+        let first = name.to_str().and_then(|name| name.strip_suffix(".journal"));
+        found.extend(first.and_then(|digits| digits.parse::<u64>().ok()));
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 impl SegmentFile for File {

@@ -18,7 +18,7 @@ pub(crate) const BATCH_HEADER_BYTES: usize = 32;
 pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The last byte is the version of the entries' encoding.
-const MAGIC: [u8; 8] = *b"CLDCHMB\x02";
+const MAGIC: [u8; 8] = *b"CLDCHMB\x03";
 
 /// What a segment's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -19,9 +19,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) enum Stored<'a> {
     /// See [`Entry::Attempt`].
-    Attempt { charge: Charge },
+    Attempt { charge: Charge, name: &'a str, attempt: u8 },
     /// See [`Entry::Copy`].
-    Copy { source: Source, charge: Charge },
+    Copy { source: Source, charge: Charge, name: &'a str },
     /// See [`Entry::Describe`].
     Describe { device: DeviceId, part: DescribePart, source: Option<Source>, at: Timestamp },
     /// See [`Entry::Forget`].
@@ -40,6 +40,7 @@ pub(crate) enum Stored<'a> {
         event: StoredEvent<'a>,
         source: Option<Source>,
         charge: Option<Charge>,
+        point: Option<Charge>,
     },
     /// See [`Entry::Reserve`].
     Reserve { device: DeviceId, record_limit: u64 },
@@ -117,7 +118,7 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<(Stored<'_>, &[u8]), postcard::Erro
 /// The device and source of an entry that a copy could repeat.
 pub(crate) fn source_of(entry: &Stored<'_>) -> Option<(DeviceId, Source)> {
     match entry {
-        Stored::Copy { source, charge } => Some((charge.device, *source)),
+        Stored::Copy { source, charge, .. } => Some((charge.device, *source)),
         Stored::Describe { device, source, .. } => Some((*device, (*source)?)),
         Stored::Publish { event, source, .. } => match event.origin {
             Origin::Device(device) => Some((device, (*source)?)),

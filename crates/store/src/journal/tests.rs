@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use model::event::Origin;
-use model::journal::{Carried, Charge, Entry, OperationKind};
+use model::journal::{Carried, Charge, Entry, MessageName, OperationKind};
 use model::link::{Source, Transport};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{
@@ -58,6 +58,7 @@ fn publish(text: &str) -> Entry {
         }),
         source: Some(source(300)),
         charge: Some(charge(1)),
+        point: Some(Charge { kind: OperationKind::StoredPoint, ..charge(1) }),
     }
 }
 
@@ -93,8 +94,12 @@ fn every_kind() -> Vec<Entry> {
         at: NOW,
     };
     vec![
-        Entry::Attempt { charge: charge(2) },
-        Entry::Copy { source: source(301), charge: charge(1) },
+        Entry::Attempt { charge: charge(2), name: MessageName::Call("led".into()), attempt: 3 },
+        Entry::Copy {
+            source: source(301),
+            charge: charge(1),
+            name: MessageName::Call("temp".into()),
+        },
         describe(DescribePart::Application(application)),
         describe(DescribePart::System(SystemDescription::default())),
         describe(DescribePart::Metrics(vec![Metric { id: 1, value: -3 }])),
@@ -172,11 +177,11 @@ fn every_kind_of_entry_is_read_as_the_model_would_read_it() {
         assert!(rest.is_empty());
         match (&stored, &entry) {
             (
-                Stored::Publish { event, source, charge },
-                Entry::Publish { event: e, source: s, charge: c },
+                Stored::Publish { event, source, charge, point },
+                Entry::Publish { event: e, source: s, charge: c, point: p },
             ) => {
                 assert_eq!(event.to_event(0).as_ref(), Some(&**e));
-                assert_eq!((source, charge), (s, c));
+                assert_eq!((source, charge, point), (s, c, p));
             }
             (Stored::Session(session), Entry::Session { device, snapshot, hello, at, .. }) => {
                 assert_eq!((&session.device, &session.hello, &session.at), (device, hello, at));
@@ -191,24 +196,25 @@ fn every_kind_of_entry_is_read_as_the_model_would_read_it() {
 }
 
 #[test]
-fn the_encoding_is_the_one_of_version_2() {
+fn the_encoding_is_the_one_of_version_3() {
     let bytes = encode(&publish("23.5"), Vec::new()).expect("encodable");
     let golden = "05 00 01 01e00fce680000000000000001 00 0474656d70 01 00 0432332e35 3c aaf2e4c08267 \
-                  01 ac02 07 01 01 01e00fce680000000000000001 01b960 03 01 14 aaf2e4c08267";
+                  01 ac02 07 01 01 01e00fce680000000000000001 01b960 03 01 14 aaf2e4c08267 \
+                  01 01e00fce680000000000000001 01b960 04 01 14 aaf2e4c08267";
     assert_eq!(hex::encode(&bytes), golden.replace(' ', ""));
     let sums: Vec<u32> = every_kind()
         .iter()
         .map(|entry| crc32fast::hash(&encode(entry, Vec::new()).expect("encodable")))
         .collect();
     let golden = [
-        580_343_447,
-        2_818_848_610,
+        4_099_436_687,
+        4_134_301_955,
         930_263_599,
         2_575_898_855,
         3_431_224_989,
         2_669_277_274,
         1_037_677_923,
-        1_318_473_270,
+        2_744_531_153,
         2_843_999_360,
         329_266_762,
         1_838_946_895,

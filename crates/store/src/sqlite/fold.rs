@@ -7,7 +7,7 @@ use model::{DeviceId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::value::{Columns, number};
-use super::{Tables, devices, failed, fold_ledger, rows};
+use super::{Tables, devices, failed, fold_ledger, points, rows};
 use crate::StoreError;
 use crate::fold::{Changes, SessionBody, SessionChange, Tally, pack};
 
@@ -33,6 +33,7 @@ impl Tables {
         }
         write_devices(&mut tx, tally).await?;
         write_vitals(&mut tx, tally).await?;
+        points::write(&mut tx, tally).await?;
         fold_ledger::write(&mut tx, tally).await?;
         tx.commit().await.map_err(failed)?;
         Ok(tally.next)
@@ -46,6 +47,7 @@ impl Tables {
             "DELETE FROM sessions WHERE device NOT IN (SELECT id FROM devices)",
             "DELETE FROM systems WHERE device NOT IN (SELECT id FROM devices)",
             "DELETE FROM vitals WHERE device NOT IN (SELECT id FROM devices)",
+            "DELETE FROM points WHERE device NOT IN (SELECT id FROM devices)",
             "DELETE FROM descriptions WHERE id NOT IN \
              (SELECT application FROM pulse WHERE application IS NOT NULL)",
         ] {

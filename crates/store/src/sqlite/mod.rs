@@ -13,6 +13,7 @@ mod fold_ledger;
 mod ledger;
 mod letters;
 mod line;
+mod points;
 mod products;
 mod recovery;
 mod releases;

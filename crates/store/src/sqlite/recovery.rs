@@ -23,7 +23,7 @@ macro_rules! registered_line {
             "SELECT d.id, hex(d.id) || ',' || ifnull(d.account, '') || ',' || \
              ifnull(d.product, '') || ',' || ifnull(hex(d.name), '') || ',' || \
              ifnull(d.platform, '') || ',' || ifnull(hex(d.key_hash), '') || ',' || \
-             ifnull(p.account, '') AS line \
+             ifnull(p.account, '') || ',' || ifnull(p.location_opt_in, '') AS line \
              FROM devices AS d LEFT JOIN products AS p ON p.id = d.product ",
             $rest
         )
@@ -173,8 +173,9 @@ fn registered(mut line: Line<'_>) -> Result<Registered, StoreError> {
     let platform = line.number()?.map(Platform);
     let key = line.array()?.map(KeyHash);
     let payer = line.number()?.map(AccountId);
+    let stores_points = line.number()?.unwrap_or(0) != 0;
     let account = payer.or(owner);
-    let row = DeviceRow { account, product, name, platform, ..DeviceRow::default() };
+    let row = DeviceRow { account, product, name, platform, stores_points, ..DeviceRow::default() };
     Ok(Registered { device, key, owner, row, last_heard: None, last_handshake_at: None })
 }
 

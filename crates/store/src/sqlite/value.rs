@@ -121,6 +121,8 @@ pub(super) fn number_of_kind(kind: OperationKind) -> i64 {
         OperationKind::Publish => 4,
         OperationKind::StoredPoint => 5,
         OperationKind::VariableRequest => 6,
+        OperationKind::PublishCopy => 7,
+        OperationKind::WebhookAnswer => 8,
     }
 }
 
@@ -132,6 +134,8 @@ fn kind_of_number(number: i64) -> Option<OperationKind> {
         4 => OperationKind::Publish,
         5 => OperationKind::StoredPoint,
         6 => OperationKind::VariableRequest,
+        7 => OperationKind::PublishCopy,
+        8 => OperationKind::WebhookAnswer,
         _ => return None,
     })
 }

@@ -3,13 +3,14 @@
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
-use metering::{Consequence, Limit, Matter, Notice, Plan};
-use node::Standing;
+use metering::{Consequence, Limit, Matter, Notice, Plan, PlanError};
+use node::{NewTerms, Standing};
 use serde_json::{Value, json};
 use store::StoredNotice;
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::fields::Fields;
 use crate::state::{State, utc_now};
 
 /// An account has one agreement.
@@ -27,15 +28,68 @@ pub(crate) async fn list(
     Ok(Json(json!({"data": [agreement(&standing)]})))
 }
 
+/// `plan`, `blocks` or `add_blocks`. What the operator arranged, the operator changes.
+pub(crate) async fn change(
+    Shared(state): Shared<State>,
+    Path(id): Path<String>,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    refuse_other(&id)?;
+    let (account, billing) = (caller.actor.account, state.handle.billing());
+    let standing = billing.standing(account, utc_now()).await?;
+    let plan = wanted_plan(standing.keeper.terms().plan, &caller.fields)?;
+    let terms = NewTerms { catalogue: None, plan, anchor: None };
+    let standing = billing.agree(account, &terms, utc_now()).await?;
+    Ok(Json(json!({"data": agreement(&standing)})))
+}
+
+fn wanted_plan(before: Plan, fields: &Fields) -> Result<Plan, ApiError> {
+    let name = fields.text("plan").unwrap_or_else(|| before.name().to_owned());
+    let is_own = matches!(before, Plan::Free | Plan::Growth { .. });
+    if !is_own || !matches!(name.as_str(), "free" | "growth") {
+        if Plan::parse(&name, None, None) == Err(PlanError::Unknown(name.clone())) {
+            return Err(ApiError::bad_request(&PlanError::Unknown(name).to_string()));
+        }
+        let text = "This plan is the operator's to give and to take: an account changes between free and growth";
+        return Err(ApiError::new(StatusCode::FORBIDDEN, text));
+    }
+    let held = match before {
+        Plan::Growth { blocks } => i64::from(blocks.get()),
+        Plan::Enterprise { .. } | Plan::Free | Plan::Unlimited => 0,
+    };
+    let blocks = match (whole(fields, "blocks")?, whole(fields, "add_blocks")?) {
+        (Some(_), Some(_)) => {
+            return Err(ApiError::bad_request("give blocks or add_blocks, not both"));
+        }
+        (Some(blocks), None) => Some(blocks),
+        (None, Some(0)) => return Err(ApiError::bad_request("add_blocks must not be 0")),
+        (None, Some(more)) => Some(held.saturating_add(more)),
+        (None, None) => (name == "growth").then_some(held.max(1)),
+    };
+    Plan::parse(&name, blocks, None).map_err(|why| ApiError::bad_request(&why.to_string()))
+}
+
+fn whole(fields: &Fields, key: &str) -> Result<Option<i64>, ApiError> {
+    let Some(value) = fields.value(key) else { return Ok(None) };
+    let number = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+    let told = format!("{key} must be a whole number");
+    number.map(Some).ok_or_else(|| ApiError::bad_request(&told))
+}
+
+fn refuse_other(id: &str) -> Result<(), ApiError> {
+    if id == AGREEMENT {
+        return Ok(());
+    }
+    let text = "Not found: an account has one service agreement, number 1";
+    Err(ApiError::new(StatusCode::NOT_FOUND, text))
+}
+
 pub(crate) async fn notifications(
     Shared(state): Shared<State>,
     Path(id): Path<String>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    if id != AGREEMENT {
-        let text = "Not found: an account has one service agreement, number 1";
-        return Err(ApiError::new(StatusCode::NOT_FOUND, text));
-    }
+    refuse_other(&id)?;
     let stored = state.store.agreements().notices(caller.actor.account, NOTICES_MAX).await?;
     let notices: Vec<Value> = stored.iter().filter_map(notification).collect();
     Ok(Json(json!({"data": notices})))

@@ -24,6 +24,8 @@ mod server;
 mod table;
 mod team;
 mod tokens;
+mod usage;
+mod usage_table;
 mod user;
 mod users;
 mod webhook_table;
@@ -91,6 +93,7 @@ fn routes() -> Routes {
         .merge(firmware_table::groups_of_products())
         .merge(product_table::team())
         .merge(product_table::customers())
+        .merge(usage_table::usage())
         .merge(table::server())
 }
 

@@ -465,6 +465,99 @@ pub(crate) struct Resources {
     data: Vec<Resource>,
 }
 
+/// One thing as JSON:API has it.
+#[derive(ToSchema)]
+pub(crate) struct Agreement {
+    data: Resource,
+}
+
+/// Another plan, or other blocks of growth.
+#[derive(ToSchema)]
+pub(crate) struct NewAgreement {
+    /// `free` or `growth`; the plan that there is if it is not told.
+    #[schema(required = false)]
+    plan: String,
+    /// Blocks of growth from here on.
+    #[schema(required = false)]
+    blocks: u32,
+    /// Instead: so many more; fewer if it is negative.
+    #[schema(required = false)]
+    add_blocks: i32,
+}
+
+/// What was counted lately.
+#[derive(ToSchema)]
+pub(crate) struct Why {
+    data: Window,
+}
+
+/// Single operations, newest first.
+#[derive(ToSchema)]
+pub(crate) struct Window {
+    /// Of the time before this only sums are known; null before anything was written down.
+    window_start: Option<String>,
+    /// How many more there are in the window, older than those listed.
+    left_out: u64,
+    operations: Vec<Operation>,
+}
+
+/// One thing that was counted.
+#[derive(ToSchema)]
+pub(crate) struct Operation {
+    at: String,
+    device_id: String,
+    product_id: Option<u32>,
+    /// The number of the counting rule.
+    rule: u8,
+    kind: String,
+    /// Of the event, function or variable.
+    name: String,
+    /// Which transmission to the device; null for what a device sent.
+    attempt: Option<u8>,
+    data_operations: u32,
+    payload_bytes: u32,
+}
+
+/// What devices used by day.
+#[derive(ToSchema)]
+pub(crate) struct DeviceDays {
+    data: Vec<DeviceDay>,
+}
+
+/// What a device used on a day.
+#[derive(ToSchema)]
+pub(crate) struct DeviceDay {
+    date: String,
+    device_id: String,
+    data_operations: u64,
+    data_operations_by_kind: BTreeMap<String, u64>,
+    messages: u64,
+    payload_bytes: u64,
+    /// Over the carrier, with headers.
+    bytes_received: u64,
+    bytes_sent: u64,
+    /// Whether they are limited.
+    cellular: bool,
+}
+
+/// What a fleet would use.
+#[derive(ToSchema)]
+pub(crate) struct Estimated {
+    data: Estimate,
+}
+
+/// For a month of 30.4375 days.
+#[derive(ToSchema)]
+pub(crate) struct Estimate {
+    catalogue: String,
+    operations_per_month: u64,
+    cellular_bytes_per_month: u64,
+    plan: String,
+    free_exceeded_by: Option<String>,
+    growth_blocks: u32,
+    blocks_forced_by: Option<String>,
+}
+
 /// A thing as JSON:API has it.
 #[derive(ToSchema)]
 pub(crate) struct Resource {

@@ -116,6 +116,11 @@ fn rows() -> Vec<Row> {
         row("GET", "/v1/serial_numbers/{serial}", none(), Nothing, 200),
         row("GET", "/v1/user/service_agreements", none(), Own, 200),
         row("GET", "/v1/user/service_agreements/1/notifications", none(), Own, 200),
+        row("PUT", "/v1/user/service_agreements/1", json!({"plan": "enterprise"}), Told(403), 403),
+        row("GET", "/v1/user/usage/why", none(), Own, 200),
+        row("GET", "/v1/user/usage/why?device={device}", none(), Nothing, 200),
+        row("GET", "/v1/user/usage/devices?from=2026-01-01&to=2026-01-31", none(), Own, 200),
+        row("GET", "/v1/user/usage/estimate?devices=100&every=10m", none(), Own, 200),
         row("GET", "/v1/diagnostics/{device}", none(), Nothing, 200),
         row("GET", "/v1/diagnostics/{device}/last", none(), Nothing, 404),
         row("POST", "/v1/diagnostics/{device}/update", none(), Nothing, 408),
@@ -648,8 +653,9 @@ fn operations_of(description: &Value) -> Vec<(String, String)> {
     all.collect()
 }
 
-/// Whether a path of the table is one of the route's: parameters stand for anything.
+/// Whether a path of the table is one of the route's: parameters stand for anything, a query for none.
 fn same_route(route: &str, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or(path);
     let route: Vec<&str> = route.split('/').collect();
     let path: Vec<&str> = path.split('/').collect();
     route.len() == path.len()

@@ -184,7 +184,7 @@ mod tests {
             published_at: Timestamp(0),
         };
         let entry = if is_publish {
-            Entry::Publish { event: Arc::new(event), source: None, charge: None }
+            Entry::Publish { event: Arc::new(event), source: None, charge: None, point: None }
         } else {
             Entry::Forget { device: DeviceId([1; 12]) }
         };

@@ -24,13 +24,13 @@ impl Judge {
 
     fn read(&mut self, place: EventId, entry: &Entry) {
         match entry {
-            Entry::Attempt { charge } => {
+            Entry::Attempt { charge, .. } => {
                 self.tally.attempts += 1;
                 self.audit(charge);
                 self.read_attempt(charge);
             }
-            Entry::Copy { source, charge } => self.read_copy(source, charge),
-            Entry::Publish { event, source, charge } => {
+            Entry::Copy { source, charge, .. } => self.read_copy(source, charge),
+            Entry::Publish { event, source, charge, .. } => {
                 self.read_publish(place, event, source.as_ref(), charge.as_ref());
             }
             Entry::Session { device, full_handshake, .. } => {
