@@ -8,6 +8,7 @@ use model::{AccountId, Timestamp};
 use node::{Handle, Updates};
 use store::{Account, Store, StoreError};
 
+use crate::console::Fleets;
 use crate::limits::{Limits, LimitsConfig};
 use crate::mfa::{self, Challenges};
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
@@ -58,6 +59,8 @@ pub struct State {
     pub(crate) challenges: Challenges,
     /// Webhooks at work.
     pub(crate) webhooks: Webhooks,
+    /// Fleets whose list is open in a console.
+    pub(crate) fleets: Fleets,
 }
 
 impl State {
@@ -82,6 +85,7 @@ impl State {
             registration: config.registration,
             challenges: Challenges::default(),
             webhooks,
+            fleets: Fleets::default(),
         }
     }
 }

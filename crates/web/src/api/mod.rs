@@ -1,10 +1,10 @@
 //! The routes, one file for each resource.
 
-mod agreements;
+pub(crate) mod agreements;
 mod calls;
 mod claims;
 mod clients;
-mod devices;
+pub(crate) mod devices;
 mod diagnostics;
 mod events;
 mod firmware;
@@ -12,7 +12,7 @@ mod firmware_table;
 mod flash;
 mod groups;
 mod mfa;
-mod oauth;
+pub(crate) mod oauth;
 mod product_devices;
 mod product_table;
 mod products;
@@ -21,10 +21,10 @@ mod releases;
 mod server;
 mod table;
 mod tokens;
-mod user;
+pub(crate) mod user;
 mod users;
 mod webhook_table;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
@@ -34,6 +34,7 @@ use axum::{Router, middleware};
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 
+use crate::console;
 use crate::error::ApiError;
 use crate::limits::guard;
 use crate::routes::{Routes, page};
@@ -50,6 +51,7 @@ pub fn router(state: State) -> Router {
     routes
         .merge(not_offered())
         .merge(described(&description))
+        .merge(console::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

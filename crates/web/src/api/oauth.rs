@@ -40,7 +40,10 @@ pub(crate) async fn token(
     answer(&state, granted).await
 }
 
-async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
+pub(crate) async fn by_password(
+    state: &State,
+    request: &Anonymous,
+) -> Result<TokenRequest, ApiError> {
     let username = request.fields.text("username").unwrap_or_default();
     let password = request.fields.text("password").unwrap_or_default();
     let account = state.account_of(&username, password).await?.ok_or_else(invalid_grant)?;
@@ -56,7 +59,7 @@ async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest,
 }
 
 /// The second step of a sign-in with a second factor.
-async fn by_one_time_password(
+pub(crate) async fn by_one_time_password(
     state: &State,
     request: &Anonymous,
 ) -> Result<TokenRequest, ApiError> {
