@@ -4,6 +4,7 @@
 //! machine. Every ratio is the median of rounds in which the thing and its ceiling take turns.
 //! `docs/performance.md` tells how each figure is made and what came out.
 
+mod console;
 mod devices;
 mod echo;
 mod handshakes;
@@ -72,6 +73,8 @@ struct Scale {
     readers: usize,
     stuck: usize,
     stream: Duration,
+    /// How often each question about the list of devices is asked.
+    console_rounds: usize,
 }
 
 const FULL: Scale = Scale {
@@ -86,6 +89,7 @@ const FULL: Scale = Scale {
     readers: 2000,
     stuck: 100,
     stream: Duration::from_secs(30),
+    console_rounds: 100,
 };
 
 const QUICK: Scale = Scale {
@@ -100,6 +104,7 @@ const QUICK: Scale = Scale {
     readers: 200,
     stuck: 10,
     stream: Duration::from_secs(2),
+    console_rounds: 5,
 };
 
 fn main() -> Outcome {
@@ -135,7 +140,9 @@ impl Bench {
             .into_iter()
             .any(wants);
         let others = BARS.iter().any(|(key, _)| wants(key) && !key.starts_with("sse_"));
-        let large = ["publish_flat", "session_bytes", "restart_s"].into_iter().any(wants);
+        let large = ["console_devices_ms", "publish_flat", "session_bytes", "restart_s"]
+            .into_iter()
+            .any(wants);
         if readers {
             self.event_readers()?;
         }
@@ -309,6 +316,9 @@ impl Bench {
             self.publish_flat(&mut small, &mut large)?;
         }
         drop(small);
+        if self.wants("console_devices_ms") {
+            self.console_devices(&large)?;
+        }
         if self.wants("restart_s") {
             self.restart(large)?;
         }
@@ -343,6 +353,25 @@ impl Bench {
         );
         let ratio = median(rounds.iter().map(|(small, large)| large.per_s / small.per_s));
         self.report.add("publish_flat", ratio, made_of);
+        Ok(())
+    }
+
+    fn console_devices(&mut self, side: &Side) -> Outcome {
+        let rounds = self.scale.console_rounds;
+        let times = console::pages(side.server.ports.http, &side.folder.token, rounds)?;
+        let ms = |share: f64| {
+            let place = times.get((times.len() as f64 * share) as usize);
+            place.map_or(f64::NAN, |time| time.as_secs_f64() * 1e3)
+        };
+        let slowest = times.last().map_or(f64::NAN, |time| time.as_secs_f64() * 1e3);
+        let made_of = format!(
+            "{} pages of {} devices; p50 {:.1}, p90 {:.1}, slowest {slowest:.1} ms",
+            times.len(),
+            self.scale.large,
+            ms(0.5),
+            ms(0.9),
+        );
+        self.report.add("console_devices_ms", ms(0.99), made_of);
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! Runs the real binary for black-box tests: its own data folder, its own ports.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses the parts it needs")]
 
+pub mod browser;
 pub mod fleet;
 pub mod folder;
 pub mod live;

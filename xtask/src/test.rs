@@ -28,11 +28,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if failed == 0 { Ok(()) } else { Err("not green".into()) }
 }
 
-/// Installs what the tests need beyond Rust: the JavaScript client, and Python's `cryptography` for
-/// the independent server.
+/// Installs what the tests need beyond Rust: the JavaScript client, Python's `cryptography` for the
+/// independent server, and a browser.
 fn set_up() -> Outcome {
     let clients = root().join("tests/clients");
-    let installed = ["particle-api-js", "particle-cli"]
+    let installed = ["axe-core", "particle-api-js", "particle-cli"]
         .iter()
         .all(|package| clients.join("node_modules").join(package).exists());
     if !installed {
@@ -41,7 +41,18 @@ fn set_up() -> Outcome {
     if !works("python3", &["-c", "import cryptography"]) {
         install_cryptography()?;
     }
+    if !works("chromedriver", &["--version"]) {
+        install_browser()?;
+    }
     Ok(())
+}
+
+/// The console is tried in Debian's Chromium.
+fn install_browser() -> Outcome {
+    shell::run(&mut command("apt-get", &["update", "-q"]))?;
+    let packages =
+        ["install", "-y", "-q", "--no-install-recommends", "chromium", "chromium-driver"];
+    shell::run(&mut command("apt-get", &packages))
 }
 
 /// Debian's Python refuses packages of pip's outside a virtual environment; its own package does as well.

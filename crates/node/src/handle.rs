@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 use tracing::warn;
 
 use crate::mail::{Mail, Mailbox, Notice};
+use crate::registry::FleetRow;
 use crate::reports::UpdateReports;
 use crate::safe_modes::SafeModes;
 use crate::shared::Shared;
@@ -230,6 +231,16 @@ impl Handle {
         let resting = |device| self.shared.registry.resting_state(device);
         let state = |device: &DeviceId| known.remove(device).unwrap_or_else(|| resting(*device));
         devices.iter().map(state).collect()
+    }
+
+    /// The devices that an account owns or pays for, in no order, from memory.
+    pub fn fleet(&self, account: AccountId) -> Vec<FleetRow> {
+        self.shared.registry.fleet(account)
+    }
+
+    /// Grows whenever what [`Handle::fleet`] tells of any account may have changed.
+    pub fn fleet_changes(&self) -> u64 {
+        self.shared.registry.changes()
     }
 
     /// What the shards know of these devices. One whose shard does not answer is left out, like one

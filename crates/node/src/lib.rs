@@ -42,6 +42,7 @@ pub use node::Node;
 pub use protocol::firmware;
 /// Structured event data as people read it; the HTTP side has no other way to the codec.
 pub use protocol::message::content::{STRUCTURED, cbor_to_json};
+pub use registry::FleetRow;
 pub use reports::UpdateReports;
 /// How a release goes.
 pub use router::rollout;

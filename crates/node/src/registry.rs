@@ -5,10 +5,12 @@ mod table;
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use model::{
-    ApplicationDescription, DeviceId, DeviceRow, DeviceState, KeyHash, LinkId, Platform, Timestamp,
+    AccountId, ApplicationDescription, DeviceId, DeviceRow, DeviceState, KeyHash, LinkId, Platform,
+    ProductId, Timestamp,
 };
 use rustc_hash::FxHashMap;
 use store::Registered;
@@ -23,6 +25,25 @@ pub(crate) struct Registry {
     /// datagrams without a connection id that the kernel gives to another one.
     shards_by_address: RwLock<std::collections::HashMap<SocketAddr, (u8, LinkId)>>,
     shards: u8,
+    /// How often a row was read again.
+    changes: AtomicU64,
+}
+
+/// A registered device as lists of an account show it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FleetRow {
+    /// Which device.
+    pub device: DeviceId,
+    /// Whether the account itself owns it; else it owns the device's product.
+    pub owned: bool,
+    /// Its product, if it has one.
+    pub product: Option<ProductId>,
+    /// The name its owner gave it.
+    pub name: Option<Box<str>>,
+    /// Its platform, if it ever said Hello.
+    pub platform: Option<Platform>,
+    /// When it was last heard, as of the server's start.
+    pub last_heard: Option<Timestamp>,
 }
 
 /// What a changed row means for a live session.
@@ -39,6 +60,8 @@ pub(crate) struct Change {
 #[derive(Debug, Default)]
 struct Tables {
     devices: Devices,
+    /// The owners of devices for which another one pays: of few, so none takes room in all rows.
+    owners_apart: FxHashMap<DeviceId, Option<AccountId>>,
     /// Devices of one firmware share one.
     descriptions: HashSet<Arc<ApplicationDescription>>,
     /// How TCP devices were when the last process ended, until they come back.
@@ -94,6 +117,21 @@ impl Registry {
             state.description = known.row.description.clone();
         }
         state
+    }
+
+    /// The devices that this account owns or pays for, in no order.
+    pub(crate) fn fleet(&self, account: AccountId) -> Vec<FleetRow> {
+        let tables = self.read();
+        let rows = tables.devices.iter().filter_map(|known| {
+            let owned = tables.owner(known) == Some(account);
+            (owned || known.row.account == Some(account)).then(|| known.fleet_row(owned))
+        });
+        rows.collect()
+    }
+
+    /// Grows with every row that is read again: what [`Self::fleet`] told may have changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
     }
 
     /// Keeps how a device was for as long as no shard knows it.
@@ -158,7 +196,9 @@ impl Registry {
     /// Takes a device's row as the store has it; absent: the device was removed.
     pub(crate) fn refresh(&self, device: DeviceId, stored: Option<Registered>) -> Change {
         let mut tables = self.write();
+        self.changes.fetch_add(1, Ordering::Release);
         let before = tables.devices.remove(device);
+        tables.owners_apart.remove(&device);
         let key_before = before.as_ref().and_then(|known| known.key);
         let session_shard = before.as_ref().and_then(|known| known.shard);
         let shard = session_shard.unwrap_or_else(|| self.home(device));
@@ -219,9 +259,29 @@ impl Registry {
     }
 }
 
+impl Known {
+    fn fleet_row(&self, owned: bool) -> FleetRow {
+        FleetRow {
+            device: self.device,
+            owned,
+            product: self.row.product,
+            name: self.row.name.clone(),
+            platform: self.row.platform,
+            last_heard: ever(self.last_heard),
+        }
+    }
+}
+
 impl Tables {
+    fn owner(&self, known: &Known) -> Option<AccountId> {
+        self.owners_apart.get(&known.device).copied().unwrap_or(known.row.account)
+    }
+
     fn put(&mut self, registered: Registered) {
-        let Registered { device, key, row, last_heard, last_handshake_at, .. } = registered;
+        let Registered { device, key, owner, row, last_heard, last_handshake_at } = registered;
+        if owner != row.account {
+            self.owners_apart.insert(device, owner);
+        }
         self.devices.insert(Known {
             device,
             row,
@@ -304,6 +364,25 @@ mod tests {
         assert_eq!(ids(9), [DeviceId([2; 12])]);
         registry.refresh(DeviceId([2; 12]), None);
         assert_eq!(ids(9), []);
+    }
+
+    #[test]
+    fn a_fleet_is_what_an_account_owns_or_pays_for() {
+        let (payer, customer) = (AccountId(1), AccountId(2));
+        let mut claimed = device(1, 9);
+        claimed.owner = Some(customer);
+        claimed.row.account = Some(payer);
+        let registry = Registry::new(1, vec![claimed, device(2, 8)]);
+        let told = |account| {
+            let rows = registry.fleet(account);
+            rows.iter().map(|row| (row.device, row.owned)).collect::<Vec<_>>()
+        };
+        assert_eq!(told(payer), [(DeviceId([1; 12]), false)]);
+        assert_eq!(told(customer), [(DeviceId([1; 12]), true)]);
+        let before = registry.changes();
+        registry.refresh(DeviceId([1; 12]), Some(device(1, 9)));
+        assert_eq!((told(payer), told(customer)), (vec![], vec![]));
+        assert!(registry.changes() > before);
     }
 
     #[test]

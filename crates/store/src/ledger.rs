@@ -153,4 +153,12 @@ pub trait Ledger: Send + Sync {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceHour>, StoreError>;
+    /// The devices of an account that used most Data Operations, at most `limit`, most first.
+    async fn busiest_devices(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+        limit: u32,
+    ) -> Result<Vec<(DeviceId, Sum)>, StoreError>;
 }

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{AccountId, DeviceId};
 use store::{Device, Token, TokenHash};
 
+use crate::console::cookie;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::rights;
@@ -24,6 +25,8 @@ const FILE_NAME_CHARS_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Anonymous {
     pub(crate) headers: HeaderMap,
+    /// The token of the console's cookie, if the request came from the console's own pages.
+    pub(crate) session: Option<String>,
     pub(crate) query: Fields,
     pub(crate) fields: Fields,
     pub(crate) files: Vec<Upload>,
@@ -83,12 +86,13 @@ impl Actor {
 }
 
 impl Anonymous {
-    /// The token, wherever the caller put it: header, query, form.
+    /// The token, wherever the caller put it: header, query, form; else the console's cookie.
     fn token(&self) -> Option<String> {
         bearer(&self.headers)
             .or_else(|| self.query.text("access_token"))
             .or_else(|| self.fields.text("access_token"))
             .filter(|token| !token.is_empty())
+            .or_else(|| self.session.clone())
     }
 
     /// User and password of an `Authorization: Basic` header.
@@ -139,16 +143,17 @@ impl FromRequest<State> for Anonymous {
         let query = Fields::from_form(parts.uri.query().unwrap_or_default().as_bytes())?;
         let content_type = content_type(&parts);
         let headers = parts.headers.clone();
+        let session = cookie::token(&parts.method, &headers);
         let request = Request::from_parts(parts, body);
         if content_type.starts_with("multipart/form-data") {
             let (fields, files) = read_parts(request, state).await?;
-            return Ok(Self { headers, query, fields, files });
+            return Ok(Self { headers, session, query, fields, files });
         }
         let body = Bytes::from_request(request, state)
             .await
             .map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
         let fields = Fields::from_body(&content_type, &body)?;
-        Ok(Self { headers, query, fields, files: Vec::new() })
+        Ok(Self { headers, session, query, fields, files: Vec::new() })
     }
 }
 
@@ -161,7 +166,7 @@ impl FromRequest<State> for Caller {
         let request = Request::from_parts(parts, body);
         let anonymous = Anonymous::from_request(request, state).await?;
         let actor = anonymous.identify(state, needs).await?;
-        let Anonymous { headers, query, fields, files } = anonymous;
+        let Anonymous { headers, query, fields, files, .. } = anonymous;
         Ok(Self { actor, headers, query, fields, files })
     }
 }

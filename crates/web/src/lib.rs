@@ -7,6 +7,7 @@
 
 mod api;
 mod caller;
+mod console;
 pub mod error;
 mod fields;
 mod limits;

@@ -8,6 +8,7 @@ use model::{AccountId, Timestamp};
 use node::{Handle, Updates};
 use store::{Account, Store, StoreError};
 
+use crate::console::Fleets;
 use crate::limits::{Limits, LimitsConfig};
 use crate::mfa::{self, Challenges};
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
@@ -61,6 +62,8 @@ pub struct State {
     pub(crate) webhooks: Webhooks,
     /// Texts that event streams share.
     pub(crate) texts: Texts,
+    /// Fleets whose list is open in a console.
+    pub(crate) fleets: Fleets,
 }
 
 impl State {
@@ -86,6 +89,7 @@ impl State {
             challenges: Challenges::default(),
             webhooks,
             texts: Texts::default(),
+            fleets: Fleets::default(),
         }
     }
 }

@@ -99,6 +99,21 @@ impl Ledger for Tables {
         let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
         rows.iter().map(device_hour).collect()
     }
+
+    async fn busiest_devices(
+        &self,
+        account: AccountId,
+        from: Hour,
+        to: Hour,
+        limit: u32,
+    ) -> Result<Vec<(DeviceId, Sum)>, StoreError> {
+        let sql = "SELECT device, SUM(messages), SUM(operations), SUM(bytes) FROM ledger_devices \
+                   WHERE account = $1 AND hour >= $2 AND hour < $3 \
+                   GROUP BY device ORDER BY SUM(operations) DESC, device LIMIT $4";
+        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
+        let rows = query.bind(i64::from(limit)).fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(|row| Ok((Columns(row).device(0)?, sum(&Columns(row), 1)?))).collect()
+    }
 }
 
 fn account_hour(row: &SqliteRow) -> Result<AccountHour, StoreError> {

@@ -95,7 +95,8 @@ pub(crate) async fn notifications(
     Ok(Json(json!({"data": notices})))
 }
 
-fn agreement(standing: &Standing) -> Value {
+/// The agreement of an account that stands so.
+pub(crate) fn agreement(standing: &Standing) -> Value {
     let Standing { keeper, usage } = standing;
     let (terms, period) = (keeper.terms(), keeper.period());
     let percents = Limit::ALL.map(|limit| percent(standing, limit));

@@ -82,7 +82,7 @@ async fn assigned(state: &State, device: &Device, shown: &mut Value) -> Result<(
 
 /// What a device can do: as its shard knows it, else as it was stored (a device that has not been seen
 /// since the start). In safe mode nothing is in force.
-async fn described(
+pub(crate) async fn described(
     state: &State,
     id: DeviceId,
     live: Option<&DeviceState>,
@@ -268,7 +268,7 @@ fn handshake_at(device: &Device, live: Option<&DeviceState>) -> Option<model::Ti
 }
 
 /// The device object of the API; functions and variables are null in lists and when never described.
-fn object(
+pub(crate) fn object(
     state: &State,
     device: &Device,
     live: Option<&DeviceState>,

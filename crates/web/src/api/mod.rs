@@ -1,12 +1,12 @@
 //! The routes, one file for each resource.
 
-mod agreements;
+pub(crate) mod agreements;
 mod calls;
 mod claims;
 mod clients;
 mod customers;
 mod deliveries;
-mod devices;
+pub(crate) mod devices;
 mod diagnostics;
 mod events;
 mod firmware;
@@ -14,7 +14,7 @@ mod firmware_table;
 mod flash;
 mod groups;
 mod mfa;
-mod oauth;
+pub(crate) mod oauth;
 mod product_devices;
 mod product_table;
 mod products;
@@ -26,10 +26,10 @@ mod team;
 mod tokens;
 mod usage;
 mod usage_table;
-mod user;
+pub(crate) mod user;
 mod users;
 mod webhook_table;
-mod webhooks;
+pub(crate) mod webhooks;
 
 use std::collections::BTreeSet;
 use std::sync::LazyLock;
@@ -42,6 +42,7 @@ use axum::{Router, middleware};
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::OpenApi;
 
+use crate::console;
 use crate::error::ApiError;
 use crate::limits::guard;
 use crate::routes::{self, Routes, page};
@@ -58,6 +59,7 @@ pub fn router(state: State) -> Router {
     routes
         .merge(not_offered())
         .merge(described(&description))
+        .merge(console::routes())
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))

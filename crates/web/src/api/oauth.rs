@@ -41,7 +41,10 @@ pub(crate) async fn token(
     answer(&state, granted).await
 }
 
-async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
+pub(crate) async fn by_password(
+    state: &State,
+    request: &Anonymous,
+) -> Result<TokenRequest, ApiError> {
     let username = request.fields.text("username").unwrap_or_default();
     let password = request.fields.text("password").unwrap_or_default();
     let customers_of = product_of_client(state, request).await?;
@@ -62,7 +65,7 @@ async fn by_password(state: &State, request: &Anonymous) -> Result<TokenRequest,
 }
 
 /// The second step of a sign-in with a second factor.
-async fn by_one_time_password(
+pub(crate) async fn by_one_time_password(
     state: &State,
     request: &Anonymous,
 ) -> Result<TokenRequest, ApiError> {

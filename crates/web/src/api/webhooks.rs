@@ -196,7 +196,7 @@ fn fields_of(webhook: &Webhook) -> Map<String, Value> {
 }
 
 /// The object that clients read.
-fn shown(webhook: &Webhook) -> Map<String, Value> {
+pub(crate) fn shown(webhook: &Webhook) -> Map<String, Value> {
     let mut shown = fields_of(webhook);
     shown.entry("name").or_insert(Value::Null);
     shown.entry("disabled").or_insert(json!(false));

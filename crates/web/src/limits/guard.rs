@@ -188,7 +188,7 @@ impl Class {
             || path.starts_with("/v1/user/mfa-")
             || (path == "/v1/user" && matches!(*method, Method::DELETE | Method::PUT));
         match path {
-            "/oauth/token" if method == Method::POST => Self::Tokens,
+            "/console/session" | "/oauth/token" if method == Method::POST => Self::Tokens,
             _ if is_stream && method == Method::GET => Self::Streams,
             _ if manages => Self::Management,
             _ => Self::General,
@@ -309,6 +309,8 @@ mod tests {
     fn routes_belong_to_their_class() {
         let class = |method, path| Class::of(&method, path);
         assert_eq!(class(Method::POST, "/oauth/token"), Class::Tokens);
+        assert_eq!(class(Method::POST, "/console/session"), Class::Tokens);
+        assert_eq!(class(Method::GET, "/console/session"), Class::General);
         assert_eq!(class(Method::GET, "/v1/devices/events"), Class::Streams);
         assert_eq!(class(Method::GET, "/v1/events/a"), Class::Streams);
         assert_eq!(class(Method::POST, "/v1/devices/events"), Class::General);

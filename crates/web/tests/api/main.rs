@@ -1,6 +1,7 @@
 //! The routes over a store in memory and a node on loopback.
 
 mod access;
+mod console;
 mod firmware;
 mod products;
 mod sink;

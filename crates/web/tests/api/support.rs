@@ -212,7 +212,8 @@ impl World {
         response.into_body().collect().await.expect("a body").to_bytes().to_vec()
     }
 
-    async fn respond(&self, mut request: Request<Body>) -> axum::response::Response {
+    /// Any request, and the answer with its head.
+    pub(crate) async fn respond(&self, mut request: Request<Body>) -> axum::response::Response {
         let peer: SocketAddr = "127.0.0.1:1".parse().expect("an address");
         request.extensions_mut().insert(ConnectInfo(web::Peer(peer)));
         self.router.clone().oneshot(request).await.expect("an answer")

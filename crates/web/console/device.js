@@ -1,0 +1,122 @@
+// One device: what it does, what it can do, how it is.
+
+import { get, put, remove, sleep } from "./api.js";
+import { go, refresh } from "./app.js";
+import { functionsCard, variablesCard } from "./calls.js";
+import { eventLog } from "./events.js";
+import { attempt, card, dialog, empty, facts, format, heading, html, nothing, onlineMark, render, tell, time } from "./ui.js";
+import { updateCard } from "./update.js";
+import { usageChart, vitalsCard } from "./vitals.js";
+
+const READ_EACH_MS = 10_000;
+
+/** Shows the device of the path. */
+export async function open(root, { params: [id], signal }) {
+  let told;
+  try {
+    told = await get(`/console/devices/${id}`, signal);
+  } catch (why) {
+    if (why.status !== 404) throw why;
+    render(empty("No such device", "It does not exist, or it belongs to another account.",
+      html`<a class="button" href="/devices">All devices</a>`), root);
+    return;
+  }
+  const base = told.owned ? `/v1/devices/${id}` : `/v1/products/${told.device.product_id}/devices/${id}`;
+  const draw = () => signal.aborted || render(page(), root);
+  const read = async () => {
+    told = await get(`/console/devices/${id}`, signal);
+    update.device(told.device);
+    draw();
+  };
+  const log = eventLog({ path: `${base}/events`, signal, changed: draw, showsDevice: false, told: (event) => {
+    update.event(event);
+    if (event.name.startsWith("spark/")) read().catch(() => {});
+  } });
+  const calls = { id, base, signal, changed: draw };
+  const functions = functionsCard(calls);
+  const variables = variablesCard(calls);
+  const update = updateCard({ id, base, changed: draw });
+  update.device(told.device);
+
+  const rename = async () => {
+    const done = await dialog({
+      title: "Rename the device", yes: "Rename",
+      fields: [{ name: "name", label: "Name", value: told.device.name ?? "", required: true }],
+      work: ({ name }) => put(base, { name }),
+    });
+    if (done) await read();
+  };
+  const notes = async () => {
+    const done = await dialog({
+      title: "Notes", yes: "Save",
+      fields: [{ name: "notes", label: "Notes", value: told.device.notes ?? "", rows: 6 }],
+      work: ({ notes }) => put(base, { notes }),
+    });
+    if (done) await read();
+  };
+  const ping = async () => {
+    const answer = await attempt(() => put(`${base}/ping`));
+    if (answer) tell(answer.online ? "It answers: online" : "No answer: offline", { bad: !answer.online });
+    await read();
+  };
+  let signals = false;
+  const signalOn = async () => {
+    const answer = await attempt(() => put(base, { signal: signals ? 0 : 1 }));
+    if (answer) signals = !signals;
+    draw();
+  };
+  const unclaim = async () => {
+    const done = await dialog({
+      title: "Unclaim the device?", yes: "Unclaim", danger: true,
+      text: html`<p>${told.device.name ?? id} will belong to nobody. It may go on connecting, but nothing it
+        publishes is routed until somebody claims it. Its name and notes are lost.</p>`,
+      work: () => remove(base),
+    });
+    if (!done) return;
+    tell("Unclaimed");
+    refresh();
+    go("/devices");
+  };
+
+  const actions = () => html`
+    <button type="button" @click=${rename}>Rename</button>
+    <button type="button" @click=${ping}>Ping</button>
+    <button type="button" aria-pressed=${signals} ?disabled=${!told.device.online} @click=${signalOn}>${signals ? "Stop signaling" : "Signal"}</button>
+    ${told.owned ? html`<button type="button" class="danger quiet" @click=${unclaim}>Unclaim</button>` : nothing}`;
+  const sub = () => html`<p>${onlineMark(told.device.online)} <span class="id">${id}</span>
+    · ${format.platform(told.device.platform_id)}${told.device.safe_mode ? html` · <span class="mark warn">Safe mode</span>` : nothing}</p>`;
+  const session = () => facts([
+    ["Last heard", time(told.device.last_heard)],
+    ["Last full handshake", time(told.device.last_handshake_at)],
+    ["Connected by", told.transport ?? "—"],
+    ["Address", told.device.last_ip_address ?? "—"],
+    ["Device OS", told.device.system_firmware_version ?? "—"],
+    ["Claimed", time(told.claimed_at, { form: "date" })],
+    ["Events it could not take", told.events_dropped ? format.number(told.events_dropped) : undefined],
+    ["Key (SHA-256)", told.key ? html`<span class="id wrap">${told.key}</span>${told.key_bound_at_first_use ? " bound at first use" : ""}`
+      : "none: it cannot connect"],
+    ["Former keys", told.former_keys.length ? html`${told.former_keys.map((key) =>
+      html`<span class="id wrap">${key.sha256}</span> until ${time(key.replaced_at, { form: "date" })}<br>`)}` : undefined],
+    ["Notes", html`${told.device.notes ? html`<span class="notes">${told.device.notes}</span> ` : nothing}<button type="button" class="link" @click=${notes}>Edit</button>`],
+  ]);
+  const page = () => html`
+    ${heading(told.device.name ?? "Unnamed device", actions(), sub())}
+    <div class="columns"><div>
+      ${card("Functions", functions.draw(told.device))}
+      ${card("Variables", variables.draw(told.device))}
+      ${card("Firmware", update.draw())}
+    </div><div>
+      ${card("Session", session())}
+      ${card("Vitals", html`<div id="vitals"></div>`)}
+      ${card("Data Operations by day", html`<div class="chart" id="usage"></div>`)}
+    </div></div>
+    ${card("Live events", log.draw(), { actions: log.state() })}`;
+
+  draw();
+  vitalsCard(root.querySelector("#vitals"), { id, signal });
+  usageChart(root.querySelector("#usage"), told.days, signal);
+  while (!signal.aborted) {
+    await sleep(READ_EACH_MS, signal);
+    if (!document.hidden && !signal.aborted) await read().catch(() => {});
+  }
+}

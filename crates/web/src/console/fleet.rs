@@ -1,0 +1,289 @@
+//! All devices of an account, ready to be searched, filtered and sorted.
+//!
+//! A list of 100,000 devices is asked for again with each letter typed, so what it is looked up in is
+//! kept in memory for those who look: the rows from the node's registry, and how the devices were at
+//! most some seconds ago. The devices of the page that is shown are looked up anew.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use model::{AccountId, DeviceId, DeviceState, Platform, ProductId, Timestamp};
+use node::{FleetRow, Handle};
+
+/// How old what is known of the devices' state may be, if reading it takes little time.
+const FRESH: Duration = Duration::from_secs(2);
+/// So many times as long as reading took, it is not read again.
+const REST_PER_READ: u32 = 10;
+/// Devices asked of the shards at once, so that none is kept from its work for long.
+const ASKED_AT_ONCE: usize = 1_000;
+/// Accounts whose fleets are kept; a further one takes the place of the one asked longest ago.
+const KEPT_MAX: usize = 8;
+
+/// The fleets of accounts whose console is open. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fleets {
+    kept: Arc<Mutex<HashMap<AccountId, Arc<Slot>>>>,
+}
+
+/// One account's place; who fills it is alone.
+#[derive(Debug)]
+struct Slot {
+    asked: Mutex<Instant>,
+    fleet: tokio::sync::Mutex<Option<Arc<Fleet>>>,
+}
+
+/// A fleet as it was when it was read.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    rows: Vec<Row>,
+    changes: u64,
+    read: Instant,
+    took: Duration,
+}
+
+/// A device, as far as lists are searched and sorted by it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) device: DeviceId,
+    /// Whether the account itself owns it; else it owns the device's product.
+    pub(super) owned: bool,
+    pub(super) product: Option<ProductId>,
+    /// In small letters.
+    name: Option<Box<str>>,
+    platform: Option<Platform>,
+    pub(super) online: bool,
+    last_heard: Option<Timestamp>,
+    firmware: Option<u16>,
+    system: Option<u16>,
+}
+
+/// What a list is sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sort {
+    Firmware,
+    LastHeard,
+    Name,
+    Online,
+    Platform,
+    Product,
+    System,
+}
+
+/// Which devices, and in which order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Question {
+    /// In small letters; part of a name or id.
+    pub(super) text: String,
+    pub(super) online: Option<bool>,
+    pub(super) product: Option<ProductId>,
+    pub(super) sort: Sort,
+    pub(super) descending: bool,
+}
+
+impl Fleets {
+    /// How many devices an account has.
+    pub(super) async fn count(&self, handle: &Handle, account: AccountId) -> usize {
+        self.fleet(handle, account).await.rows.len()
+    }
+
+    /// The account's fleet, read again if it is old or if a row changed.
+    pub(super) async fn fleet(&self, handle: &Handle, account: AccountId) -> Arc<Fleet> {
+        let slot = self.slot(account);
+        let mut kept = slot.fleet.lock().await;
+        if let Some(fleet) = kept.as_ref().filter(|fleet| fleet.is_fresh(handle)) {
+            return Arc::clone(fleet);
+        }
+        let fleet = Arc::new(Fleet::read(handle, account).await);
+        *kept = Some(Arc::clone(&fleet));
+        fleet
+    }
+
+    fn slot(&self, account: AccountId) -> Arc<Slot> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !kept.contains_key(&account) && kept.len() >= KEPT_MAX {
+            let oldest = kept.iter().min_by_key(|(_, slot)| slot.asked()).map(|(key, _)| *key);
+            oldest.and_then(|key| kept.remove(&key));
+        }
+        let slot = kept.entry(account).or_insert_with(|| {
+            Arc::new(Slot {
+                asked: Mutex::new(Instant::now()),
+                fleet: tokio::sync::Mutex::default(),
+            })
+        });
+        *slot.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+        Arc::clone(slot)
+    }
+}
+
+impl Slot {
+    fn asked(&self) -> Instant {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fleet {
+    async fn read(handle: &Handle, account: AccountId) -> Self {
+        let (begun, changes) = (Instant::now(), handle.fleet_changes());
+        let known = handle.fleet(account);
+        let mut rows = Vec::with_capacity(known.len());
+        for some in known.chunks(ASKED_AT_ONCE) {
+            let ids: Vec<DeviceId> = some.iter().map(|row| row.device).collect();
+            let states = handle.states(&ids).await;
+            rows.extend(some.iter().zip(&states).map(|(row, state)| Row::new(row, state)));
+        }
+        Self { rows, changes, read: begun, took: begun.elapsed() }
+    }
+
+    fn is_fresh(&self, handle: &Handle) -> bool {
+        let age = self.read.elapsed();
+        self.changes == handle.fleet_changes() && age < FRESH.max(self.took * REST_PER_READ)
+    }
+
+    /// How many devices there are, and how many are online.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.rows.len(), self.rows.iter().filter(|row| row.online).count())
+    }
+
+    /// The rows from `skip` on, at most `take`, of those that match; and how many match.
+    pub(super) fn page(&self, asked: &Question, skip: usize, take: usize) -> (Vec<&Row>, usize) {
+        let mut matching: Vec<&Row> = self.rows.iter().filter(|row| asked.matches(row)).collect();
+        let (total, end) = (matching.len(), skip.saturating_add(take));
+        // Only the page has to be in order.
+        if skip > 0 && skip < total {
+            matching.select_nth_unstable_by(skip, |a, b| asked.compare(a, b));
+            matching.drain(..skip);
+        }
+        let rest = end.min(total).saturating_sub(skip);
+        if skip >= total {
+            return (Vec::new(), total);
+        }
+        if rest < matching.len() {
+            matching.select_nth_unstable_by(rest, |a, b| asked.compare(a, b));
+            matching.truncate(rest);
+        }
+        matching.sort_unstable_by(|a, b| asked.compare(a, b));
+        (matching, total)
+    }
+}
+
+impl Row {
+    fn new(row: &FleetRow, state: &DeviceState) -> Self {
+        Self {
+            device: row.device,
+            owned: row.owned,
+            product: row.product,
+            name: row.name.as_ref().map(|name| name.to_lowercase().into()),
+            platform: state.platform.or(row.platform),
+            online: state.online,
+            last_heard: state.last_heard.max(row.last_heard),
+            firmware: state.firmware_version,
+            system: state.system_version,
+        }
+    }
+}
+
+impl Question {
+    fn matches(&self, row: &Row) -> bool {
+        self.online.is_none_or(|online| row.online == online)
+            && self.product.is_none_or(|product| row.product == Some(product))
+            && self.matches_text(row)
+    }
+
+    fn matches_text(&self, row: &Row) -> bool {
+        self.text.is_empty()
+            || row.name.as_ref().is_some_and(|name| name.contains(&self.text))
+            || row.device.to_string().contains(&self.text)
+    }
+
+    /// What is absent comes last either way; equal devices come by id.
+    fn compare(&self, a: &Row, b: &Row) -> Ordering {
+        let down = self.descending;
+        let order = match self.sort {
+            Sort::Firmware => absent_last(a.firmware, b.firmware, down),
+            Sort::LastHeard => absent_last(a.last_heard, b.last_heard, down),
+            Sort::Name => absent_last(a.name.as_deref(), b.name.as_deref(), down),
+            Sort::Online => absent_last(Some(Reverse(a.online)), Some(Reverse(b.online)), down),
+            Sort::Platform => absent_last(a.platform, b.platform, down),
+            Sort::Product => absent_last(a.product, b.product, down),
+            Sort::System => absent_last(a.system, b.system, down),
+        };
+        order.then_with(|| a.device.cmp(&b.device))
+    }
+}
+
+fn absent_last<T: Ord>(a: Option<T>, b: Option<T>, descending: bool) -> Ordering {
+    match (a, b) {
+        (Some(a), Some(b)) if descending => b.cmp(&a),
+        (Some(a), Some(b)) => a.cmp(&b),
+        (Some(_), None) => Ordering::Less,
+        (None, Some(_)) => Ordering::Greater,
+        (None, None) => Ordering::Equal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fleet(names: &[Option<&str>]) -> Fleet {
+        let row = |(number, name): (usize, &Option<&str>)| Row {
+            device: DeviceId([u8::try_from(number).expect("small"); 12]),
+            owned: true,
+            product: None,
+            name: name.map(Into::into),
+            platform: None,
+            online: number % 2 == 0,
+            last_heard: None,
+            firmware: None,
+            system: None,
+        };
+        let rows = names.iter().enumerate().map(row).collect();
+        Fleet { rows, changes: 0, read: Instant::now(), took: Duration::ZERO }
+    }
+
+    fn by_name(text: &str) -> Question {
+        Question {
+            text: text.into(),
+            online: None,
+            product: None,
+            sort: Sort::Name,
+            descending: false,
+        }
+    }
+
+    fn shown(fleet: &Fleet, asked: &Question, skip: usize, take: usize) -> (Vec<u8>, usize) {
+        let (rows, total) = fleet.page(asked, skip, take);
+        (rows.iter().map(|row| row.device.0[0]).collect(), total)
+    }
+
+    #[test]
+    fn pages_follow_each_other_in_order_and_devices_without_a_name_come_last() {
+        let fleet = fleet(&[Some("c"), None, Some("a"), Some("b"), None]);
+        let asked = by_name("");
+        assert_eq!(shown(&fleet, &asked, 0, 2), (vec![2, 3], 5));
+        assert_eq!(shown(&fleet, &asked, 2, 2), (vec![0, 1], 5));
+        assert_eq!(shown(&fleet, &asked, 4, 2), (vec![4], 5));
+        assert_eq!(shown(&fleet, &asked, 5, 2), (vec![], 5));
+        assert_eq!(shown(&fleet, &asked, usize::MAX, 2), (vec![], 5));
+        let down = Question { descending: true, ..asked };
+        assert_eq!(shown(&fleet, &down, 0, 9), (vec![0, 3, 2, 1, 4], 5));
+    }
+
+    #[test]
+    fn a_text_is_looked_for_in_names_and_ids() {
+        let fleet = fleet(&[Some("pump 01"), Some("valve"), None]);
+        assert_eq!(shown(&fleet, &by_name("pump"), 0, 9), (vec![0], 1));
+        assert_eq!(shown(&fleet, &by_name("0101"), 0, 9), (vec![1], 1));
+        assert_eq!(shown(&fleet, &by_name("none"), 0, 9), (vec![], 0));
+    }
+
+    #[test]
+    fn online_devices_can_be_asked_for_alone() {
+        let fleet = fleet(&[Some("a"), Some("b"), Some("c")]);
+        let asked = Question { online: Some(true), ..by_name("") };
+        assert_eq!(shown(&fleet, &asked, 0, 9), (vec![0, 2], 2));
+        assert_eq!(fleet.counts(), (3, 2));
+    }
+}
