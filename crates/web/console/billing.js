@@ -13,6 +13,7 @@ const FORECASTS = { data_operations: ["data_operations", "operations"], devices:
 const KINDS = {
   publish: "Publishes", delivery: "Deliveries to devices", function_call: "Function calls",
   variable_request: "Variable requests", ping: "Pings", stored_point: "Stored points",
+  publish_copy: "Copies of publishes", webhook_answer: "Webhook answers",
 };
 const READ_EACH_MS = 15_000;
 

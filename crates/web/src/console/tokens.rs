@@ -40,7 +40,8 @@ pub(super) async fn create(
         0 => TokenLife::Endless,
         seconds => TokenLife::Seconds(seconds),
     };
-    let request = TokenRequest { account: caller.actor.account, client: name, life };
+    let request =
+        TokenRequest { account: caller.actor.account, client: name, scopes: Vec::new(), life };
     let (token, _) = issue(&state.store, request, utc_now()).await?;
     Ok((StatusCode::CREATED, Json(json!({"ok": true, "token": token}))))
 }

@@ -103,8 +103,10 @@ fn word(kind: OperationKind) -> &'static str {
         OperationKind::FunctionCall => "function_call",
         OperationKind::Ping => "ping",
         OperationKind::Publish => "publish",
+        OperationKind::PublishCopy => "publish_copy",
         OperationKind::StoredPoint => "stored_point",
         OperationKind::VariableRequest => "variable_request",
+        OperationKind::WebhookAnswer => "webhook_answer",
     }
 }
 
