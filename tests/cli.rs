@@ -513,6 +513,11 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
         ),
         ("keys device", vec!["--type", "--out", "--json"]),
         ("sessions forget", vec!["--data", "--json"]),
+        ("firmware add", vec!["<FILES>", "--data", "--json"]),
+        ("firmware list", vec!["--data", "--json"]),
+        ("firmware remove", vec!["<HASH>", "--data", "--json"]),
+        ("firmware check", vec!["<FILE>", "--platform", "--json"]),
+        ("firmware make", vec!["<FILE>", "--platform", "--kib", "--product", "--product-version"]),
         ("sim", vec!["--profile", "--devices"]),
         ("plan set", vec!["<OWNER>", "<PLAN>", "--catalogue", "--blocks", "--data", "--json"]),
         ("usage", vec!["--owner", "--from", "--to", "--csv", "--data", "--json"]),
@@ -544,6 +549,9 @@ fn walk(path: &[&str], found: &mut Vec<String>) {
     let Some((_, list)) = help.split_once("Commands:\n") else {
         return found.push(path.join(" "));
     };
+    if help.contains("[COMMAND]") {
+        found.push(path.join(" "));
+    }
     for line in list.lines().take_while(|line| !line.trim().is_empty()) {
         // A description that does not fit goes on in a line that is indented further.
         if line.starts_with("   ") {
