@@ -108,7 +108,7 @@ impl Judge {
     fn read_copy(&mut self, source: &Source, charge: &Charge) {
         self.tally.copies += 1;
         self.audit(charge);
-        if charge.kind != OperationKind::Publish {
+        if charge.kind != OperationKind::PublishCopy {
             self.fail(format!("a copy is counted as {charge:?}"));
         }
         self.read_source(charge.device, source, true);
