@@ -549,7 +549,8 @@ fn walk(path: &[&str], found: &mut Vec<String>) {
     let Some((_, list)) = help.split_once("Commands:\n") else {
         return found.push(path.join(" "));
     };
-    if help.contains("[COMMAND]") {
+    let usage = help.lines().find(|line| line.starts_with("Usage:"));
+    if usage.is_some_and(|usage| !usage.contains("<COMMAND>")) {
         found.push(path.join(" "));
     }
     for line in list.lines().take_while(|line| !line.trim().is_empty()) {
