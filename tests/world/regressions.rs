@@ -11,3 +11,10 @@ use crate::run;
 fn devices_that_only_listen_stay_connected() {
     run(Size::Usual, [6]);
 }
+
+/// Not the server, but who examined it: a message whose last attempt was lost just before the network
+/// healed is given up after it, and its device with it, until that shows itself with its next ping.
+#[test]
+fn devices_given_up_just_after_the_network_healed_come_back_before_they_are_asked() {
+    run(Size::Usual, [146, 244, 956]);
+}

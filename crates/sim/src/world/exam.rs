@@ -25,14 +25,21 @@ impl World {
             self.with(index, Device::power_on);
         }
         let began = self.now;
-        let bound = self.healing_bound();
-        let is_well = self.run_until(bound, |world| world.all_are_connected())?;
+        self.all_come_back()?;
         self.healed_after = self.now.since(began);
-        if !is_well {
-            return Err(format!("after {bound:?} not connected: {:?}", self.absent()));
-        }
         self.run(SETTLING)?;
+        // A message whose last attempt was lost in the bad times is given up only now, and with it its
+        // device, which shows itself with its next ping.
+        self.all_come_back()?;
         self.say_again()
+    }
+
+    fn all_come_back(&mut self) -> Result<(), String> {
+        let bound = self.healing_bound();
+        if self.run_until(bound, |world| world.all_are_connected())? {
+            return Ok(());
+        }
+        Err(format!("after {bound:?} not connected: {:?}", self.absent()))
     }
 
     fn defuse(&mut self) {
