@@ -2,7 +2,6 @@
 
 mod support;
 
-use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -127,21 +126,6 @@ fn lost_datagrams_are_repeated_until_everybody_is_connected() {
     let counts = fleet::run(&config, &stop, &mut progress).expect("it runs").counts;
     assert_eq!(counts.online, 20, "{counts:?}");
     assert!(counts.received < counts.sent, "{counts:?}");
-}
-
-#[test]
-#[ignore = "a measurement: run it optimised and alone"]
-fn a_thread_drives_a_load() {
-    let cloud = Cloud::start();
-    let mut config = config(&cloud);
-    config.devices = 1000;
-    config.publish.per_s = 1e6;
-    config.publish.in_flight_max = 2000;
-    config.duration = Some(Duration::from_secs(10));
-    let summary = fleet::run(&config, &AtomicBool::new(false), &mut |progress| {
-        let _ = writeln!(std::io::stderr(), "{progress}");
-    });
-    let _ = writeln!(std::io::stderr(), "{}", summary.expect("it runs").to_json());
 }
 
 #[test]

@@ -10,7 +10,6 @@ mod client;
 mod duplicates;
 mod handshakes;
 mod lossy;
-mod measure;
 mod presence;
 mod recordings;
 mod restart;
