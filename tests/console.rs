@@ -8,31 +8,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sim::device::profile::Generation;
-use support::browser::{Browser, Look};
+use support::browser::{Browser, Look, demo, demo_device, log_in};
 use support::folder::{Folder, OWNER, PASSWORD, identity};
 use support::live::{await_acknowledgement, connect, publish};
 use support::{Server, run_ok};
-
-fn log_in(browser: &Browser, url: &str, user: &str, password: &str) {
-    browser.goto(url);
-    browser.fill("[name=username]", user);
-    browser.fill("[name=password]", password);
-    browser.press("Log in");
-}
-
-/// A browser with an account that owns three simulated devices.
-fn demo() -> (Server, Browser) {
-    let server = Server::start(&["--demo"], &[]);
-    let browser = Browser::start();
-    let text = |key: &str| server.ready["demo"][key].as_str().expect("a text").to_owned();
-    log_in(&browser, &server.url(), &text("username"), &text("password"));
-    browser.await_text("3 devices");
-    (server, browser)
-}
-
-fn demo_device(server: &Server, index: usize) -> String {
-    server.ready["demo"]["devices"][index]["id"].as_str().expect("an id").to_owned()
-}
 
 #[test]
 fn a_session_begins_with_the_right_password_and_ends_with_log_out() {

@@ -8,48 +8,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use sim::device::profile::Generation;
-use support::browser::{Browser, Look};
+use support::browser::{Browser, Look, demo, demo_device, log_in};
 use support::fleet::publish_answered;
-use support::folder::{Folder, OWNER, PASSWORD, identity};
+use support::folder::{Folder, OWNER, PASSWORD, SMALL_PLANS, identity};
 use support::live::connect;
-use support::{Server, root, run_ok};
-
-/// A free plan of ten operations.
-const PLANS: &str = "
-[catalogues.small]
-ping_operations = 0
-[catalogues.small.free]
-devices = 2
-operations = 10
-cellular_bytes = 1000
-tracker_bytes = 1000
-[catalogues.small.growth]
-devices = 2
-operations = 20
-cellular_bytes = 1000
-tracker_bytes = 1000
-";
-
-fn log_in(browser: &Browser, url: &str, user: &str, password: &str) {
-    browser.goto(url);
-    browser.fill("[name=username]", user);
-    browser.fill("[name=password]", password);
-    browser.press("Log in");
-}
-
-/// A browser with an account that owns three simulated devices.
-fn demo() -> (Server, Browser) {
-    let server = Server::start(&["--demo"], &[]);
-    let browser = Browser::start();
-    let text = |key: &str| server.ready["demo"][key].as_str().expect("a text").to_owned();
-    log_in(&browser, &server.url(), &text("username"), &text("password"));
-    browser.await_text("3 devices");
-    (server, browser)
-}
-
-fn demo_device(server: &Server) -> String {
-    server.ready["demo"]["devices"][0]["id"].as_str().expect("an id").to_owned()
-}
+use support::{root, run_ok};
 
 /// Answers every request with 200.
 fn sink() -> SocketAddr {
@@ -102,7 +65,7 @@ fn a_small_plan_that_runs_out_is_told_on_every_page() {
     let folder = Folder::new();
     folder.register(&[identity(Generation::Os6, 0)]);
     let plans = folder.path("own-plans.toml");
-    std::fs::write(&plans, PLANS).expect("written");
+    std::fs::write(&plans, SMALL_PLANS).expect("written");
     let server = folder.serve_with(&[
         ("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0"),
         ("CLOUDCHAMBER_METERING__PLANS", plans.to_str().expect("text")),
@@ -182,7 +145,7 @@ fn a_product_gets_a_device() {
     browser.press("Create");
     browser.await_text("No devices yet");
     browser.press("Add devices");
-    browser.fill("dialog [name=ids]", &format!("{}\nno-id", demo_device(&server)));
+    browser.fill("dialog [name=ids]", &format!("{}\nno-id", demo_device(&server, 0)));
     browser.press("Add");
     browser.await_text("greenhouse");
     browser.await_text("not added: no-id");
@@ -234,7 +197,7 @@ fn no_page_has_a_serious_accessibility_issue() {
     let axe = std::fs::read_to_string(&axe)
         .expect("run `cargo xtask test` once, or `npm ci` in tests/clients");
     let (server, browser) = demo();
-    let device = format!("/devices/{}", demo_device(&server));
+    let device = format!("/devices/{}", demo_device(&server, 0));
     let pages = [
         "/devices",
         &device,

@@ -12,24 +12,9 @@ use sim::device::Device;
 use sim::device::profile::Generation;
 use sim::live::Live;
 use support::fleet::{ask, await_true, operations, publish_answered, usage};
-use support::folder::{Folder, OWNER, Ports, identity};
+use support::folder::{Folder, OWNER, Ports, SMALL_PLANS, identity};
 use support::live::connect;
 use support::{Server, http, run, run_ok};
-
-const PLANS: &str = r#"
-[catalogues.small]
-ping_operations = 0
-[catalogues.small.free]
-devices = 2
-operations = 10
-cellular_bytes = 1000
-tracker_bytes = 1000
-[catalogues.small.growth]
-devices = 2
-operations = 20
-cellular_bytes = 1000
-tracker_bytes = 1000
-"#;
 
 /// A folder with an account on a free plan of 10 operations and 2 devices.
 struct Small {
@@ -42,7 +27,7 @@ impl Small {
         let folder = Folder::new();
         folder.register(&[identity(Generation::Os6, 1)]);
         let plans = folder.path("own-plans.toml");
-        std::fs::write(&plans, PLANS).expect("written");
+        std::fs::write(&plans, SMALL_PLANS).expect("written");
         Self { folder, plans: plans.to_str().expect("text").to_owned() }
     }
 
@@ -234,7 +219,7 @@ fn set<'a>(data: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
 fn bad_input_is_refused_with_what_is_wrong() {
     let folder = Folder::new();
     let bad = folder.path("bad.toml");
-    std::fs::write(&bad, PLANS.replace("operations = 20\n", "")).expect("written");
+    std::fs::write(&bad, SMALL_PLANS.replace("operations = 20\n", "")).expect("written");
     let bad = bad.to_str().expect("text");
     for (args, named) in [
         (set(folder.data(), &[OWNER, "gold"]), "there is no plan \"gold\""),

@@ -10,6 +10,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
+use super::Server;
+
 /// How long a page may take to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the driver may take to do something.
@@ -295,4 +297,27 @@ impl Drop for Driver {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Fills in the page that asks who it is.
+pub fn log_in(browser: &Browser, url: &str, user: &str, password: &str) {
+    browser.goto(url);
+    browser.fill("[name=username]", user);
+    browser.fill("[name=password]", password);
+    browser.press("Log in");
+}
+
+/// A browser with an account that owns three simulated devices.
+pub fn demo() -> (Server, Browser) {
+    let server = Server::start(&["--demo"], &[]);
+    let browser = Browser::start();
+    let text = |key: &str| server.ready["demo"][key].as_str().expect("a text").to_owned();
+    log_in(&browser, &server.url(), &text("username"), &text("password"));
+    browser.await_text("3 devices");
+    (server, browser)
+}
+
+/// The id of one of its devices.
+pub fn demo_device(server: &Server, index: usize) -> String {
+    server.ready["demo"]["devices"][index]["id"].as_str().expect("an id").to_owned()
 }

@@ -18,6 +18,22 @@ pub const OWNER: &str = "owner@example.org";
 /// Its password.
 pub const PASSWORD: &str = "correct horse";
 
+/// Plans of which the free one has two devices and ten operations.
+pub const SMALL_PLANS: &str = "
+[catalogues.small]
+ping_operations = 0
+[catalogues.small.free]
+devices = 2
+operations = 10
+cellular_bytes = 1000
+tracker_bytes = 1000
+[catalogues.small.growth]
+devices = 2
+operations = 20
+cellular_bytes = 1000
+tracker_bytes = 1000
+";
+
 /// See the module.
 pub struct Folder {
     dir: tempfile::TempDir,
