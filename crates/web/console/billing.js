@@ -35,7 +35,7 @@ export async function open(root, { signal }) {
     const asked = [...new FormData(event.target)].filter(([, value]) => value !== "");
     problem = "";
     try {
-      estimate = await get(`/console/calculator?${new URLSearchParams(asked)}`, signal);
+      ({ data: estimate } = await get(`/v1/user/usage/estimate?${new URLSearchParams(asked)}`, signal));
     } catch (why) {
       [estimate, problem] = [null, why.message];
     }

@@ -12,6 +12,7 @@ pub mod error;
 mod fields;
 mod limits;
 mod mfa;
+mod paging;
 pub mod password;
 mod rights;
 mod routes;

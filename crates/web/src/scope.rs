@@ -4,7 +4,7 @@ use axum::extract::RawPathParams;
 use model::{AccountId, ProductId};
 use store::Product;
 
-use crate::caller::{Actor, OwnedDevice};
+use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::rights::{self, Role};
 use crate::state::State;
@@ -76,6 +76,15 @@ impl Actor {
             Some(_) | None => Err(rights::too_small(scope)),
         }
     }
+}
+
+/// The product of the path.
+pub(crate) async fn product_of(
+    state: &State,
+    caller: &Caller,
+    path: &RawPathParams,
+) -> Result<Product, ApiError> {
+    caller.actor.product(state, parameter(path, "product").unwrap_or_default()).await
 }
 
 /// A value of the path, decoded.

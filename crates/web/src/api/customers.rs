@@ -5,46 +5,34 @@ use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use axum::response::Response;
-use model::ProductId;
 use serde_json::{Value, json};
 use store::{Customer, StoreError};
 
 use crate::api::{oauth, users};
 use crate::caller::{Anonymous, Caller};
 use crate::error::ApiError;
+use crate::paging::Page;
 use crate::rights;
-use crate::scope::{Scope, parameter, unknown_product};
+use crate::scope::{parameter, product_of};
 use crate::state::{State, utc_now};
 use crate::token::TokenRequest;
 
-/// Customers of a page, by default and at most.
+/// Customers of a page, by default.
 const PAGE_DEFAULT: u64 = 25;
-const PAGE_MAX: u64 = 1_000;
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let product = product(&state, &caller, &path).await?;
+    let product = product_of(&state, &caller, &path).await?.id;
     let all = state.store.teams().customers(product).await?;
-    let size = caller.query.number("per_page")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let page = caller.query.number("page")?.unwrap_or(1).max(1);
-    let total = all.len() as u64;
-    let start = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
-    let on_page = all.iter().skip(start).take(usize::try_from(size).unwrap_or(usize::MAX));
+    let page = Page::of(&caller.query, PAGE_DEFAULT)?;
     let mut shown = Vec::new();
-    for customer in on_page {
+    for customer in page.cut(&all) {
         shown.push(shown_customer(&state, customer).await?);
     }
-    let meta = json!({
-        "page": page,
-        "per_page": size,
-        "total_pages": total.div_ceil(size),
-        "total": total,
-        "total_records": total,
-    });
-    Ok(Json(json!({"customers": shown, "devices": [], "meta": meta})))
+    Ok(Json(json!({"customers": shown, "devices": [], "meta": page.meta(all.len())})))
 }
 
 /// A client of the product makes a customer and gets its token. Without a password the customer signs
@@ -115,19 +103,10 @@ pub(crate) async fn remove(
 }
 
 async fn named(state: &State, caller: &Caller, path: &RawPathParams) -> Result<Customer, ApiError> {
-    let product = product(state, caller, path).await?;
+    let product = product_of(state, caller, path).await?.id;
     let email = parameter(path, "email").unwrap_or_default();
     let found = state.store.teams().customer(product, email).await?;
     found.ok_or_else(|| ApiError::new(StatusCode::NOT_FOUND, "Customer not found"))
-}
-
-async fn product(
-    state: &State,
-    caller: &Caller,
-    path: &RawPathParams,
-) -> Result<ProductId, ApiError> {
-    let scope = Scope::of(state, &caller.actor, path).await?;
-    scope.product.ok_or_else(unknown_product)
 }
 
 async fn shown_customer(state: &State, customer: &Customer) -> Result<Value, ApiError> {

@@ -12,7 +12,7 @@ use store::{Product, ProductFirmware, Release};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::scope::parameter;
+use crate::scope::{parameter, product_of};
 use crate::state::{State, utc_now};
 
 /// Longest title and description, in bytes.
@@ -22,15 +22,6 @@ const DESCRIPTION_BYTES_MAX: usize = 4096;
 const VERSIONS_MAX: usize = 1_000;
 /// Releases looked at for what they say of a version.
 const RELEASES_SHOWN: u32 = 1_000;
-
-/// The product of the path.
-pub(crate) async fn product_of(
-    state: &State,
-    caller: &Caller,
-    path: &RawPathParams,
-) -> Result<Product, ApiError> {
-    caller.actor.product(state, parameter(path, "product").unwrap_or_default()).await
-}
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,

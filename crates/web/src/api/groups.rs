@@ -7,10 +7,10 @@ use model::ProductId;
 use serde_json::{Value, json};
 use store::{Assignment, Group};
 
-use crate::api::firmware::{names, product_of, unknown_version, version};
+use crate::api::firmware::{names, unknown_version, version};
 use crate::caller::{Caller, OwnedDevice};
 use crate::error::ApiError;
-use crate::scope::parameter;
+use crate::scope::{parameter, product_of};
 use crate::state::{State, utc_now};
 
 /// Longest name, and longest description, in bytes.

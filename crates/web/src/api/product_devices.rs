@@ -12,12 +12,12 @@ use store::{Assignment, Device, Product, StoreError};
 use crate::api::{devices, groups};
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::scope::{Scope, parameter, unknown_product};
+use crate::paging::Page;
+use crate::scope::{Scope, product_of};
 use crate::state::{State, utc_now};
 
-/// Devices of a page, by default and at most.
+/// Devices of a page, by default.
 const PAGE_DEFAULT: u64 = 25;
-const PAGE_MAX: u64 = 1_000;
 /// Longest serial number, in bytes.
 const SERIAL_BYTES_MAX: usize = 64;
 
@@ -27,31 +27,21 @@ pub(crate) async fn list(
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let product = product(&state, &caller, &path).await?;
+    let product = product_of(&state, &caller, &path).await?.id;
     let matching = if caller.query.flag("quarantined") {
         quarantined(&state, product).await?
     } else {
         matching(&state, product, &caller).await?
     };
-    let size = caller.query.number("per_page")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let page = caller.query.number("page")?.unwrap_or(1).max(1);
-    let total = matching.len() as u64;
-    let start = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
-    let size_of_page = usize::try_from(size).unwrap_or(usize::MAX);
-    let ids: Vec<DeviceId> = matching.into_iter().skip(start).take(size_of_page).collect();
+    let page = Page::of(&caller.query, PAGE_DEFAULT)?;
+    let meta = page.meta(matching.len());
+    let ids: Vec<DeviceId> = page.cut(matching).collect();
     let stored = state.store.devices().get_many(&ids).await?;
     let mut objects = devices::objects(&state, &stored).await;
     show_assignments(&state, product, &ids, &mut objects).await?;
     for object in objects.as_array_mut().into_iter().flatten() {
         object["quarantined"] = json!(caller.query.flag("quarantined"));
     }
-    let meta = json!({
-        "page": page,
-        "per_page": size,
-        "total_pages": total.div_ceil(size),
-        "total": total,
-        "total_records": total,
-    });
     Ok(Json(json!({"devices": objects, "customers": [], "meta": meta})))
 }
 
@@ -63,8 +53,7 @@ pub(crate) async fn add(
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let text = parameter(&path, "product").unwrap_or_default();
-    let product = caller.actor.product(&state, text).await?;
+    let product = product_of(&state, &caller, &path).await?;
     let asked = asked(&caller);
     if asked.is_empty() {
         return Err(ApiError::bad_request("id, ids or a file with device ids is required"));
@@ -163,15 +152,6 @@ async fn show_assignments(
         }
     }
     Ok(())
-}
-
-async fn product(
-    state: &State,
-    caller: &Caller,
-    path: &RawPathParams,
-) -> Result<ProductId, ApiError> {
-    let scope = Scope::of(state, &caller.actor, path).await?;
-    scope.product.ok_or_else(unknown_product)
 }
 
 /// The devices that `deviceId` and `deviceName` let through.

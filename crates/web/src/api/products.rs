@@ -9,7 +9,7 @@ use store::{Product, StoreError};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::scope::parameter;
+use crate::scope::product_of;
 use crate::state::{State, utc_now};
 
 /// Longest name, and longest description, in bytes.
@@ -37,8 +37,7 @@ pub(crate) async fn show(
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let text = parameter(&path, "product").unwrap_or_default();
-    let product = caller.actor.product(&state, text).await?;
+    let product = product_of(&state, &caller, &path).await?;
     Ok(Json(json!({"product": shown(&product)})))
 }
 

@@ -7,17 +7,16 @@ use node::rollout::Phase;
 use node::{MemberView, ReleaseView};
 use serde_json::{Value, json};
 
-use crate::api::firmware::product_of;
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::scope::parameter;
+use crate::paging::Page;
+use crate::scope::{parameter, product_of};
 use crate::state::State;
 
 /// Releases in a list, newest first.
 const LIST_MAX: u32 = 100;
-/// Devices of a page, by default and at most.
+/// Devices of a page, by default.
 const PAGE_DEFAULT: u64 = 100;
-const PAGE_MAX: u64 = 1_000;
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,
@@ -64,14 +63,9 @@ pub(crate) async fn devices(
     let all: Vec<Value> = members.iter().map(member).collect();
     let is_wanted = |one: &&Value| wanted.as_deref().is_none_or(|state| one["state"] == state);
     let matching: Vec<&Value> = all.iter().filter(is_wanted).collect();
-    let size = caller.query.number("per_page")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let page = caller.query.number("page")?.unwrap_or(1).max(1);
-    let start = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
-    let length = usize::try_from(size).unwrap_or(usize::MAX);
-    let total = matching.len() as u64;
-    let shown: Vec<&&Value> = matching.iter().skip(start).take(length).collect();
-    let pages = total.div_ceil(size);
-    let meta = json!({"page": page, "per_page": size, "total_pages": pages, "total": total});
+    let page = Page::of(&caller.query, PAGE_DEFAULT)?;
+    let meta = page.meta(matching.len());
+    let shown: Vec<&Value> = page.cut(matching).collect();
     Ok(Json(json!({"devices": shown, "meta": meta})))
 }
 

@@ -10,7 +10,7 @@ use store::{Account, Member};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::rights::{self, Role};
-use crate::scope::{Scope, parameter, unknown_product};
+use crate::scope::{parameter, product_of};
 use crate::state::{State, utc_now};
 use crate::token::{TokenLife, TokenRequest, issue, random_token};
 
@@ -26,7 +26,7 @@ pub(crate) async fn list(
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let (_, product) = product(&state, &caller, &path).await?;
+    let product = product_of(&state, &caller, &path).await?.id;
     let mut shown = Vec::new();
     for member in state.store.teams().members(product).await? {
         if let Some(account) = state.store.accounts().by_id(member.account).await? {
@@ -43,7 +43,7 @@ pub(crate) async fn add(
     path: RawPathParams,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let (_, product) = product(&state, &caller, &path).await?;
+    let product = product_of(&state, &caller, &path).await?.id;
     if state.store.teams().members(product).await?.len() >= MEMBERS_MAX {
         return Err(ApiError::bad_request("A team has at most 200 members"));
     }
@@ -196,22 +196,12 @@ async fn named(
     caller: &Caller,
     path: &RawPathParams,
 ) -> Result<(Member, Account), ApiError> {
-    let (_, product) = product(state, caller, path).await?;
+    let product = product_of(state, caller, path).await?.id;
     let unknown = || ApiError::new(StatusCode::NOT_FOUND, "The team has no such member");
     let username = parameter(path, "username").unwrap_or_default();
     let account = state.store.accounts().by_email(username).await?.ok_or_else(unknown)?;
     let member = state.store.teams().member(product, account.id).await?.ok_or_else(unknown)?;
     Ok((member, account))
-}
-
-/// The product of the path, whose owner it belongs to.
-async fn product(
-    state: &State,
-    caller: &Caller,
-    path: &RawPathParams,
-) -> Result<(Scope, ProductId), ApiError> {
-    let scope = Scope::of(state, &caller.actor, path).await?;
-    Ok((scope, scope.product.ok_or_else(unknown_product)?))
 }
 
 fn shown_member(member: &Member, account: &Account) -> Value {

@@ -63,7 +63,6 @@ pub(crate) fn routes() -> Router<State> {
         .route("/console/tokens/{token}", delete(tokens::revoke))
         .route("/console/integrations", get(integrations::list))
         .route("/console/usage", get(usage::show))
-        .route("/console/calculator", get(usage::calculate))
         .route("/console/server", get(server::show))
         .layer(Extension(NEEDS))
         .layer(middleware::map_response(guarded))

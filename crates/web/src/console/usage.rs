@@ -1,14 +1,12 @@
 //! `/console/usage`: the open period of the account, by kind, by day and by device, with where it will
-//! end; and the calculator.
+//! end.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU64;
 
 use axum::Json;
 use axum::extract::State as Shared;
-use metering::{Connectivity, Interval, Limit, Mix, Period, Question, Traffic};
+use metering::{Limit, Period};
 use model::Timestamp;
-use model::journal::OperationKind;
 use node::Standing;
 use serde_json::{Map, Value, json};
 use store::{AccountHour, Hour};
@@ -16,7 +14,6 @@ use store::{AccountHour, Hour};
 use crate::api::agreements;
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::fields::Fields;
 use crate::state::{State, utc_now};
 
 /// Devices of the list of those that used most.
@@ -24,8 +21,6 @@ const BUSIEST_SHOWN: u32 = 10;
 const HOURS_PER_DAY: i64 = 24;
 /// A forecast from less than this much of a period says nothing.
 const FORECAST_FROM_MS: i64 = 3_600_000;
-/// Bytes of data of an event, if the calculator is not told.
-const PAYLOAD_BYTES_DEFAULT: u64 = 100;
 
 pub(super) async fn show(
     Shared(state): Shared<State>,
@@ -78,7 +73,7 @@ fn forecast(standing: &Standing, period: Period, now: Timestamp) -> Value {
 fn kinds(hours: &[AccountHour]) -> Map<String, Value> {
     let mut sums = BTreeMap::<&str, u64>::new();
     for hour in hours {
-        *sums.entry(word(hour.kind)).or_default() += hour.sum.operations;
+        *sums.entry(hour.kind.name()).or_default() += hour.sum.operations;
     }
     sums.into_iter().map(|(kind, sum)| (kind.to_owned(), json!(sum))).collect()
 }
@@ -88,75 +83,11 @@ fn days(hours: &[AccountHour]) -> Vec<Value> {
     let mut sums = BTreeMap::<i64, BTreeMap<&str, u64>>::new();
     for hour in hours {
         let day = sums.entry(hour.hour.0.div_euclid(HOURS_PER_DAY)).or_default();
-        *day.entry(word(hour.kind)).or_default() += hour.sum.operations;
+        *day.entry(hour.kind.name()).or_default() += hour.sum.operations;
     }
     let shown = sums.into_iter().map(|(day, kinds)| {
         let date = Hour(day * HOURS_PER_DAY).start().to_string();
         json!({"date": date.get(..10), "kinds": kinds})
     });
     shown.collect()
-}
-
-fn word(kind: OperationKind) -> &'static str {
-    match kind {
-        OperationKind::Delivery => "delivery",
-        OperationKind::FunctionCall => "function_call",
-        OperationKind::Ping => "ping",
-        OperationKind::Publish => "publish",
-        OperationKind::PublishCopy => "publish_copy",
-        OperationKind::StoredPoint => "stored_point",
-        OperationKind::VariableRequest => "variable_request",
-        OperationKind::WebhookAnswer => "webhook_answer",
-    }
-}
-
-/// `devices`, and `every` (an interval) or `publishes`, `deliveries`, `functions`, `variables` and
-/// `points` of each in a day; `payload` in bytes, `connected`, `catalogue`.
-pub(super) async fn calculate(
-    Shared(state): Shared<State>,
-    caller: Caller,
-) -> Result<Json<Value>, ApiError> {
-    let question = question(&caller.query)?;
-    let name = caller.query.text("catalogue").unwrap_or_else(|| "2022".into());
-    let catalogue = state.handle.billing().catalogues().get(&name);
-    let catalogue = catalogue.map_err(|why| ApiError::bad_request(&why.to_string()))?;
-    let estimate = metering::estimate(&question, &catalogue);
-    Ok(Json(json!(estimate)))
-}
-
-fn question(fields: &Fields) -> Result<Question, ApiError> {
-    let devices = fields.number("devices")?.and_then(NonZeroU64::new);
-    let devices = devices.ok_or_else(|| ApiError::bad_request("devices must be 1 or more"))?;
-    let payload = fields.number("payload")?.unwrap_or(PAYLOAD_BYTES_DEFAULT);
-    let connectivity = match fields.text("connected").as_deref() {
-        None | Some("" | "wifi") => Connectivity::Wifi,
-        Some("cellular") => Connectivity::Cellular,
-        Some("tracker") => Connectivity::Tracker,
-        Some(_) => {
-            return Err(ApiError::bad_request("connected must be wifi, cellular or tracker"));
-        }
-    };
-    let payload_bytes =
-        u32::try_from(payload).map_err(|_| ApiError::bad_request("payload is too large"))?;
-    Ok(Question { devices, traffic: traffic(fields)?, payload_bytes, connectivity })
-}
-
-fn traffic(fields: &Fields) -> Result<Traffic, ApiError> {
-    if let Some(text) = fields.text("every").filter(|text| !text.is_empty()) {
-        let interval: Result<Interval, _> = text.parse();
-        return interval
-            .map(Traffic::Every)
-            .map_err(|why| ApiError::bad_request(&format!("every: {why}")));
-    }
-    let number = |key: &str| -> Result<u32, ApiError> {
-        let number = fields.number(key)?.unwrap_or(0);
-        u32::try_from(number).map_err(|_| ApiError::bad_request(&format!("{key} is too large")))
-    };
-    Ok(Traffic::PerDay(Mix {
-        publishes: number("publishes")?,
-        deliveries: number("deliveries")?,
-        functions: number("functions")?,
-        variables: number("variables")?,
-        points: number("points")?,
-    }))
 }

@@ -9,12 +9,11 @@ use store::{Token, TokenHash};
 use crate::support::{OWNER, PASSWORD, World};
 
 /// Those that ask for an account, with the answer to its owner.
-const ROUTES: [(&str, &str, u16); 9] = [
+const ROUTES: [(&str, &str, u16); 8] = [
     ("GET", "/console/devices", 200),
     ("GET", "/console/devices/{device}", 200),
     ("GET", "/console/integrations", 200),
     ("GET", "/console/usage", 200),
-    ("GET", "/console/calculator?devices=1&every=1m", 200),
     ("GET", "/console/server", 200),
     ("GET", "/console/tokens", 200),
     ("POST", "/console/tokens", 201),
