@@ -43,7 +43,7 @@ const TURNS_PER_YIELD: u32 = 16;
 /// between two turns, in which datagrams and results gather: each wake of the thread costs about as
 /// much as a twentieth of a handshake.
 const STORM: usize = 64;
-const STORM_PAUSE: Duration = Duration::from_micros(500);
+const STORM_PAUSE: Duration = Duration::from_millis(1);
 const METRICS_EACH: Duration = Duration::from_secs(1);
 
 /// One shard at work. Made and run on its own thread.
