@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Installs what the tests need beyond Rust: the JavaScript client, Python's `cryptography` for the
-/// independent server, and a browser.
+/// independent server, a browser, and a DTLS client that is not ours.
 fn set_up() -> Outcome {
     let clients = root().join("tests/clients");
     let installed = ["axe-core", "particle-api-js", "particle-cli"]
@@ -42,17 +42,19 @@ fn set_up() -> Outcome {
         install_cryptography()?;
     }
     if !works("chromedriver", &["--version"]) {
-        install_browser()?;
+        install(&["chromium", "chromium-driver"])?;
+    }
+    if !works("gnutls-cli", &["--version"]) {
+        install(&["gnutls-bin"])?;
     }
     Ok(())
 }
 
-/// The console is tried in Debian's Chromium.
-fn install_browser() -> Outcome {
+/// Packages of Debian's.
+fn install(packages: &[&str]) -> Outcome {
     shell::run(&mut command("apt-get", &["update", "-q"]))?;
-    let packages =
-        ["install", "-y", "-q", "--no-install-recommends", "chromium", "chromium-driver"];
-    shell::run(&mut command("apt-get", &packages))
+    let mut install = command("apt-get", &["install", "-y", "-q", "--no-install-recommends"]);
+    shell::run(install.args(packages))
 }
 
 /// Debian's Python refuses packages of pip's outside a virtual environment; its own package does as well.
