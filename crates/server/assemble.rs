@@ -58,6 +58,16 @@ impl Server {
     /// Opens the data folder, makes missing keys, binds every port. The text of an error says what
     /// to do.
     pub async fn start(config: &Config) -> Result<Self, String> {
+        Self::assemble(config, true).await
+    }
+
+    /// The same without counting any operation or byte, and without limits: what counting costs is measured against it.
+    /// No setting and no command leads here.
+    pub async fn start_without_counting(config: &Config) -> Result<Self, String> {
+        Self::assemble(config, false).await
+    }
+
+    async fn assemble(config: &Config, counts: bool) -> Result<Self, String> {
         let data = config.data.dir.clone();
         let certificate = certificate(&config.http)?;
         // Before anything counts.
@@ -79,7 +89,8 @@ impl Server {
         };
         let listeners = web::Listeners { api, certificate, redirect };
         let catalogues = plans::read(config.metering.plans_file())?;
-        let node = Node::start(node_config(config, catalogues), Arc::clone(&store), keys);
+        let node_config = node::NodeConfig { counts, ..node_config(config, catalogues) };
+        let node = Node::start(node_config, Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
         let updates =
             node::Updates::start(Arc::clone(&store), handle.clone(), config.updates.to_node()?);
@@ -175,6 +186,7 @@ fn node_config(config: &Config, catalogues: Catalogues) -> node::NodeConfig {
         update_bandwidth: config.ota.bandwidth_bytes,
         catalogue: config.metering.catalogue.clone(),
         catalogues,
+        kept: config.metering.kept(),
         ..defaults
     }
 }

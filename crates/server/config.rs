@@ -238,6 +238,12 @@ pub struct MeteringConfig {
     /// MiB that this may take.
     #[serde(deserialize_with = "whole")]
     pub window_mib: u32,
+    /// Days for which each hour has a sum of its own.
+    #[serde(deserialize_with = "whole")]
+    pub hours_kept_days: u32,
+    /// Days for which each day has one.
+    #[serde(deserialize_with = "whole")]
+    pub days_kept_days: u32,
 }
 
 impl MeteringConfig {
@@ -246,6 +252,23 @@ impl MeteringConfig {
         store::KeptBounds {
             age: std::time::Duration::from_secs(u64::from(self.window_hours) * 3600),
             bytes: u64::from(self.window_mib) << 20,
+        }
+    }
+
+    /// How long sums of hours and of days are kept.
+    pub fn kept(&self) -> store::Kept {
+        store::Kept { hours_for_days: self.hours_kept_days, days_for_days: self.days_kept_days }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let refused = |key, why: &str| Err(ConfigError::Refused { key, why: why.to_owned() });
+        match (self.hours_kept_days, self.days_kept_days) {
+            (0, _) => refused("metering.hours_kept_days", "it must be at least 1"),
+            (hours, days) if days < hours => refused(
+                "metering.days_kept_days",
+                "it must not be less than metering.hours_kept_days",
+            ),
+            _ => Ok(()),
         }
     }
 
@@ -515,6 +538,7 @@ impl Config {
         self.http.check()?;
         self.check_ranges()?;
         self.check_plans()?;
+        self.metering.check()?;
         crate::mail::check(&self.mail)?;
         if self.publish.refill_ms > 0 && self.publish.burst == 0 {
             return Err(ConfigError::Refused {

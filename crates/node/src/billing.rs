@@ -234,6 +234,7 @@ impl Billing {
         let held = standing.usage.devices;
         match standing.keeper.terms().devices_max() {
             Some(max) if held.saturating_add(more) > max => {
+                metrics::devices_refused(more);
                 Err(BillingError::TooManyDevices { max, held, more })
             }
             Some(_) | None => Ok(DevicesPermit { _gate: gate }),

@@ -43,6 +43,11 @@ pub struct NodeConfig {
     pub catalogues: Catalogues,
     /// Name of the catalogue of accounts that agreed to none. Default `2022`.
     pub catalogue: String,
+    /// How long the ledger keeps sums of hours and of days. Default: 62 and 400 days.
+    pub kept: store::Kept,
+    /// Whether operations and bytes are counted. Without it nothing is metered and no limit holds: it is there to
+    /// measure what counting costs, and no setting of the server leads here. Default true.
+    pub counts: bool,
     /// How long a commit waits for company before it writes, at most 2 ms. Default 0: while one
     /// write is on its way to the disk the next records gather by themselves.
     pub commit_wait: Duration,
@@ -68,6 +73,8 @@ impl Default for NodeConfig {
             update_bandwidth: limits::UPDATE_BANDWIDTH,
             catalogues: Catalogues::default(),
             catalogue: "2022".to_owned(),
+            kept: store::Kept::default(),
+            counts: true,
             commit_wait: Duration::ZERO,
             stop_deadline: Duration::from_secs(10),
         }

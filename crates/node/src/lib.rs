@@ -21,6 +21,7 @@ mod quota;
 mod registry;
 mod reports;
 mod restore;
+mod roll_up;
 mod safe_modes;
 mod shard_task;
 mod shared;

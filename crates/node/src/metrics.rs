@@ -45,8 +45,10 @@ macro_rules! declare {
 }
 
 declare! {
+    API_PUBLISHES_REFUSED = "cloudchamber_api_publishes_refused_total", Counter, Count,
+        "Publishes of callers that were refused, by reason: paused.";
     CALLS = "cloudchamber_calls_total", Counter, Count,
-        "Calls, reads and signals, by outcome: sent, queue_full, timed_out, late (answered when nobody waited).";
+        "Calls, reads and signals, by outcome: sent, paused, queue_full, timed_out, late (answered when nobody waited).";
     CLAIMS = "cloudchamber_claims_total", Counter, Count, "Claim codes told by devices.";
     COMMITS_FAILED = "cloudchamber_commits_failed_total", Counter, Count,
         "Groups of records that the journal refused.";
@@ -66,9 +68,11 @@ declare! {
     DATAGRAM_BYTES = "cloudchamber_udp_bytes_total", Counter, Bytes,
         "Bytes of datagrams, by direction: received, sent.";
     DELIVERIES = "cloudchamber_deliveries_total", Counter, Count,
-        "Events for devices, by outcome: sent, queue_full, offline, too_large.";
+        "Events for devices, by outcome: sent, paused, queue_full, offline, too_large.";
     DEVICES = "cloudchamber_devices", Gauge, Count, "Devices known to the shards.";
     DEVICES_ONLINE = "cloudchamber_devices_online", Gauge, Count, "Devices believed online.";
+    DEVICES_REFUSED = "cloudchamber_devices_refused_total", Counter, Count,
+        "Devices that could not be added because the plan of their account allows no more.";
     DTLS_FAILURES = "cloudchamber_dtls_failures_total", Counter, Count,
         "Key exchanges that came to nothing, by reason: failed, unknown_key.";
     DTLS_HANDSHAKES = "cloudchamber_dtls_handshakes_total", Counter, Count,
@@ -168,6 +172,11 @@ pub(crate) fn notice(matter: &Matter) {
         Matter::Threshold { .. } => "threshold",
     };
     counter!(NOTICES, "kind" => kind).increment(1);
+}
+
+/// Devices could not be added to an account.
+pub(crate) fn devices_refused(count: u64) {
+    counter!(DEVICES_REFUSED).increment(count);
 }
 
 /// Something found a shard's inbox full.

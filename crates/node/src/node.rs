@@ -23,7 +23,9 @@ use crate::pool::Pool;
 use crate::quota::LogQuota;
 use crate::registry::Registry;
 use crate::shared::{Failures, Keys, Shared};
-use crate::{Billing, EventHub, Handle, NodeConfig, StartError, restore, tcp, threads, udp};
+use crate::{
+    Billing, EventHub, Handle, NodeConfig, StartError, restore, roll_up, tcp, threads, udp,
+};
 
 /// The running device side. Dropping it without [`Node::stop`] leaves its threads running until the
 /// process ends; what was acknowledged is durable all the same.
@@ -93,11 +95,14 @@ impl Node {
         }
         let (tcp_stop, stopped) = watch::channel(false);
         let tcp_thread = Some(threads::tcp(&shared, ports.tcp, stopped)?);
-        let tasks = vec![
+        let mut tasks = vec![
             tokio::spawn(errands::run(errands, Arc::clone(&shared))),
             tokio::spawn(threads::export_metrics(Arc::clone(&shared))),
-            tokio::spawn(Arc::clone(&shared.billing).run()),
+            tokio::spawn(roll_up::run(Arc::clone(&shared.store), shared.config.kept)),
         ];
+        if shared.config.counts {
+            tasks.push(tokio::spawn(Arc::clone(&shared.billing).run()));
+        }
         info!(udp = %ports.udp_addr, tcp = %ports.tcp_addr, "devices are served");
         let (udp, tcp) = (ports.udp_addr, ports.tcp_addr);
         Ok((Self { udp, tcp, shared, tcp_stop, tcp_thread, threads, commit, tasks }, handle))

@@ -4,10 +4,10 @@
 use metrics::{counter, gauge};
 
 use crate::metrics::{
-    CALLS, CLAIMS, CONNECTIONS_CLOSED, COOKIES, DATAGRAM_BYTES, DATAGRAMS, DATAGRAMS_DROPPED,
-    DELIVERIES, DEVICES, DEVICES_ONLINE, DTLS_FAILURES, DTLS_HANDSHAKES, DTLS_RESUMES,
-    HELLOS_REFUSED, MESSAGES, MESSAGES_DROPPED, PUBLISHES, RECORDS_WAITING, RESETS, SESSIONS,
-    STORE_REFUSALS, SUBSCRIPTIONS_REFUSED, TCP_HANDSHAKES,
+    API_PUBLISHES_REFUSED, CALLS, CLAIMS, CONNECTIONS_CLOSED, COOKIES, DATAGRAM_BYTES, DATAGRAMS,
+    DATAGRAMS_DROPPED, DELIVERIES, DEVICES, DEVICES_ONLINE, DTLS_FAILURES, DTLS_HANDSHAKES,
+    DTLS_RESUMES, HELLOS_REFUSED, MESSAGES, MESSAGES_DROPPED, PUBLISHES, RECORDS_WAITING, RESETS,
+    SESSIONS, STORE_REFUSALS, SUBSCRIPTIONS_REFUSED, TCP_HANDSHAKES,
 };
 
 /// One number of an endpoint or a shard, and where it is exported.
@@ -76,6 +76,9 @@ const SHARD: &[Source<ShardCounters>] = sources! { ShardCounters:
     DELIVERIES["outcome" = "queue_full"] deliveries_queue_full;
     DELIVERIES["outcome" = "offline"] deliveries_offline;
     DELIVERIES["outcome" = "too_large"] deliveries_too_large;
+    DELIVERIES["outcome" = "paused"] deliveries_paused;
+    API_PUBLISHES_REFUSED["reason" = "paused"] api_publishes_paused;
+    CALLS["outcome" = "paused"] calls_paused;
     CALLS["outcome" = "sent"] calls_sent;
     CALLS["outcome" = "queue_full"] calls_queue_full;
     CALLS["outcome" = "timed_out"] calls_timed_out;

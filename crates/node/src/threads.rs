@@ -74,6 +74,7 @@ fn begin(number: u8, wires: Wires, shared: Arc<Shared>) -> io::Result<ShardTask>
         publish_rate_ms: config.publish_refill_ms,
         rules: shared.billing.default_rules(),
         platforms: shared.billing.catalogues().platforms(),
+        counts: config.counts,
         seed: rand::random(),
     };
     let (endpoint, shard) = (Endpoint::new(endpoint), Shard::new(shard));

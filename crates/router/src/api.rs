@@ -25,6 +25,8 @@ pub struct ShardConfig {
     pub rules: Rules,
     /// Which devices are on a carrier. Default: those of the rules.
     pub platforms: Arc<Platforms>,
+    /// Whether operations and bytes are counted. Default true; false only to measure what counting costs.
+    pub counts: bool,
     /// Seed of the shard's random numbers: they answer the devices' requests for some.
     pub seed: [u8; 32],
 }
@@ -36,6 +38,7 @@ impl Default for ShardConfig {
             publish_rate_ms: 1000,
             rules: Rules::default(),
             platforms: Catalogues::default().platforms(),
+            counts: true,
             seed: [0; 32],
         }
     }

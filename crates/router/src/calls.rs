@@ -87,7 +87,10 @@ impl Shard {
     /// Whether the call may wait for its turn; the first reason against it counts.
     fn admit(&mut self, now: Now, slot: Slot, ask: &Ask) -> Result<(), Refusal> {
         let device = self.devices.get(slot).ok_or(Refusal::UnknownDevice)?;
-        self.may_call(device, ask)?;
+        if let Err(refusal) = self.may_call(device, ask) {
+            self.counters.calls_paused += u64::from(matches!(refusal, Refusal::Paused(_)));
+            return Err(refusal);
+        }
         if !device.marks.online || device.link.is_none() {
             return Err(Refusal::Offline);
         }

@@ -25,6 +25,12 @@ pub struct Counters {
     pub deliveries_offline: u64,
     /// Events dropped because they are larger than the device takes.
     pub deliveries_too_large: u64,
+    /// Events not sent to devices because the account is paused.
+    pub deliveries_paused: u64,
+    /// Publishes of callers refused because the account is paused.
+    pub api_publishes_paused: u64,
+    /// Calls and reads refused because the account is paused.
+    pub calls_paused: u64,
     /// Calls, reads and signals sent to devices (messages, not attempts).
     pub calls_sent: u64,
     /// Calls refused because the device's queue was full.

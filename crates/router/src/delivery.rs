@@ -42,13 +42,16 @@ impl Shard {
         self.send_event(now, slot);
     }
 
-    fn takes_event(&self, slot: Slot, event: &Event) -> bool {
+    fn takes_event(&mut self, slot: Slot, event: &Event) -> bool {
         let Some(device) = self.devices.get(slot) else { return false };
-        let is_paused = || {
-            let account = device.row.account;
-            account.is_some_and(|account| self.pause_of(account, Some(device)).is_some())
-        };
-        device.marks.online && (event.name.is_internal() || !is_paused())
+        if !device.marks.online || event.name.is_internal() {
+            return device.marks.online;
+        }
+        let account = device.row.account;
+        let is_paused =
+            account.is_some_and(|account| self.pause_of(account, Some(device)).is_some());
+        self.counters.deliveries_paused += u64::from(is_paused);
+        !is_paused
     }
 
     /// Sends the next event if none is on its way.

@@ -125,7 +125,7 @@ impl Shard {
 
     fn charge(&self, now: Now, slot: Slot, kind: OperationKind, bytes: usize) -> Option<Charge> {
         let payer = self.devices.get(slot)?.payer()?;
-        self.rules_of(payer.account).charge(kind, bytes, payer, now.utc)
+        self.rules_of(payer.account)?.charge(kind, bytes, payer, now.utc)
     }
 
     /// What a location costs that is stored with its event (rule 8).
@@ -137,7 +137,7 @@ impl Shard {
         metering::point_of(event).filter(|_| is_stored)?;
         let Charge { account, product, device, at, .. } = publish;
         let payer = metering::Payer { account, product, device };
-        self.rules_of(account).charge(OperationKind::StoredPoint, 0, payer, at)
+        self.rules_of(account)?.charge(OperationKind::StoredPoint, 0, payer, at)
     }
 
     fn event_of(&self, now: Now, slot: Slot, publish: Publish) -> Option<Event> {
@@ -169,6 +169,7 @@ impl Shard {
     pub(crate) fn publish_for_caller(&mut self, id: RequestId, event: Event) {
         if let Some(pause) = self.pause_of(event.account, None) {
             let why = pause.why.to_string();
+            self.counters.api_publishes_paused += 1;
             return self.reply(id, Err(Refusal::Paused(why)));
         }
         self.record_event(event, None, None, Publisher::Caller(id));

@@ -62,9 +62,8 @@ impl Shard {
             return;
         }
         let rules = self.rules_of(payer.account);
-        let Some(charge) = rules.charge(kind, sent.bytes, payer, now.utc) else {
-            return;
-        };
+        let charge = rules.and_then(|rules| rules.charge(kind, sent.bytes, payer, now.utc));
+        let Some(charge) = charge else { return };
         let exchange = sent.exchange;
         let then = (sent.what == What::Call).then_some(Then::Attempted { slot, exchange });
         let sequence = self.record(

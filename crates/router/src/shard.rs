@@ -345,9 +345,10 @@ impl Shard {
         self.paused.get(&account).filter(|pause| is_cellular || !pause.cellular_only)
     }
 
-    /// What operations cost that the account pays for.
-    pub(crate) fn rules_of(&self, account: AccountId) -> Rules {
-        self.rules.get(&account).copied().unwrap_or(self.config.rules)
+    /// What operations cost that the account pays for; absent if nothing is counted.
+    pub(crate) fn rules_of(&self, account: AccountId) -> Option<Rules> {
+        let rules = self.rules.get(&account).copied().unwrap_or(self.config.rules);
+        self.config.counts.then_some(rules)
     }
 
     /// Gives the memory of what is done back.

@@ -34,6 +34,9 @@ impl Departed {
 impl Shard {
     /// Writes down what a device's connection carried; what nobody pays for is not.
     pub(crate) fn traffic(&mut self, now: Now, id: DeviceId, traffic: Traffic) {
+        if !self.config.counts {
+            return;
+        }
         let known = self.devices.slot_of(id).and_then(|slot| self.devices.get(slot));
         let payer = match known {
             Some(device) => device.payer().map(|payer| (payer, self.bearer_of(device))),

@@ -7,7 +7,7 @@ use metering::{Allowances, Anchor, Limit, Plan, parse_day};
 use model::{AccountId, DeviceId, Timestamp};
 use node::{Billing, BillingError, DevicesPermit, NewTerms, Standing};
 use serde::{Deserialize, Serialize};
-use store::{Hour, NewDevice};
+use store::{Hour, NewDevice, Span};
 
 use super::{Desk, Reply, utc_now};
 use crate::config::{Config, Overrides};
@@ -69,11 +69,13 @@ pub struct Share {
     pub limit: Option<u64>,
 }
 
-/// What a device used on a day.
+/// What a device used on a day, or in a month that is summed up.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeviceUsageLine {
-    /// `YYYY-MM-DD`, UTC.
+    /// `YYYY-MM-DD`, UTC: the day, or the first one.
     pub day: String,
+    /// `day` or `month`.
+    pub span: String,
     /// Its id.
     pub device: String,
     /// Its product.
@@ -158,10 +160,11 @@ impl Desk {
         let end = Timestamp(to.0 + DAY_MS);
         let hours = self.store.ledger().device_hours(account, Hour::of(from), Hour::of(end)).await;
         let hours = hours.map_err(|why| why.to_string())?;
-        let mut days = BTreeMap::<(i64, DeviceId, Option<u32>), store::Sum>::new();
+        let mut days = BTreeMap::<DayOfDevice, store::Sum>::new();
         for line in hours {
             let day = line.hour.start().0.div_euclid(DAY_MS);
-            let key = (day, line.device, line.product.map(|product| product.0));
+            let product = line.product.map(|product| product.0);
+            let key = (day, line.device, product, line.span == Span::Month);
             days.entry(key).or_default().add(line.sum);
         }
         Ok(Reply::DeviceUsages(days.into_iter().map(device_line).collect()))
@@ -216,11 +219,15 @@ fn line(owner: &str, standing: &Standing) -> UsageLine {
     }
 }
 
+/// A day since 1970, a device, its product, and whether the whole month is meant.
+type DayOfDevice = (i64, DeviceId, Option<u32>, bool);
+
 fn device_line(
-    ((day, device, product), sum): ((i64, DeviceId, Option<u32>), store::Sum),
+    ((day, device, product, is_month), sum): (DayOfDevice, store::Sum),
 ) -> DeviceUsageLine {
+    let span = if is_month { "month" } else { "day" }.to_owned();
     let mut day = Timestamp(day * DAY_MS).to_string();
     day.truncate("2026-01-31".len());
     let store::Sum { messages, operations, bytes } = sum;
-    DeviceUsageLine { day, device: device.to_string(), product, operations, messages, bytes }
+    DeviceUsageLine { day, span, device: device.to_string(), product, operations, messages, bytes }
 }

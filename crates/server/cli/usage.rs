@@ -147,11 +147,11 @@ fn accounts_csv(lines: &[UsageLine]) {
 }
 
 fn devices_csv(lines: &[DeviceUsageLine]) {
-    say("Date,Device ID,Product ID,Data Operations,Messages,Payload Bytes");
+    say("Date,Span,Device ID,Product ID,Data Operations,Messages,Payload Bytes");
     for line in lines {
         let product = line.product.map(|id| id.to_string()).unwrap_or_default();
-        let DeviceUsageLine { day, device, operations, messages, bytes, .. } = line;
-        say(&format!("{day},{device},{product},{operations},{messages},{bytes}"));
+        let DeviceUsageLine { day, span, device, operations, messages, bytes, .. } = line;
+        say(&format!("{day},{span},{device},{product},{operations},{messages},{bytes}"));
     }
 }
 

@@ -1,4 +1,7 @@
-//! The ledger: sums of what was counted, by account, product, device, kind and UTC hour.
+//! The ledger: sums of what was counted, by account, product, device, kind and UTC hour; old ones by day and by month.
+//!
+//! A day's or month's sum is told with its first hour, and belongs to every range in which that hour lies. So ranges
+//! without gap and overlap have every sum once, however old, and those of billing periods are exact.
 //!
 //! Folded from the journal's charges; what was committed within the last second or so may be missing
 //! until [`crate::Store::settle`].
@@ -7,7 +10,7 @@ use async_trait::async_trait;
 use model::journal::OperationKind;
 use model::{AccountId, Bearer, DeviceId, ProductId, Timestamp};
 
-use crate::StoreError;
+use crate::{Span, StoreError};
 
 /// A UTC hour: whole hours since 1970.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,13 +70,15 @@ impl CarriedSum {
     }
 }
 
-/// Bytes of one device in one hour.
+/// Bytes of one device in one hour, day or month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceTraffic {
     /// Which device.
     pub device: DeviceId,
-    /// Which hour.
+    /// The hour, or the first one.
     pub hour: Hour,
+    /// How much time.
+    pub span: Span,
     /// The product it was in.
     pub product: Option<ProductId>,
     /// How it was connected.
@@ -82,11 +87,13 @@ pub struct DeviceTraffic {
     pub sum: CarriedSum,
 }
 
-/// The sum of one account, product and kind in one hour.
+/// The sum of one account, product and kind in one hour, day or month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AccountHour {
-    /// Which hour.
+    /// The hour, or the first one.
     pub hour: Hour,
+    /// How much time.
+    pub span: Span,
     /// Which product; absent: devices outside of products.
     pub product: Option<ProductId>,
     /// What was counted.
@@ -95,13 +102,15 @@ pub struct AccountHour {
     pub sum: Sum,
 }
 
-/// The sum of one device and kind in one hour.
+/// The sum of one device and kind in one hour, day or month.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeviceHour {
     /// Which device.
     pub device: DeviceId,
-    /// Which hour.
+    /// The hour, or the first one.
     pub hour: Hour,
+    /// How much time.
+    pub span: Span,
     /// The product it was in.
     pub product: Option<ProductId>,
     /// What was counted.
@@ -115,8 +124,6 @@ pub struct DeviceHour {
 pub trait Ledger: Send + Sync {
     /// The total of an account.
     async fn total(&self, account: AccountId, from: Hour, to: Hour) -> Result<Sum, StoreError>;
-    /// The totals of all accounts that have any.
-    async fn totals(&self, from: Hour, to: Hour) -> Result<Vec<(AccountId, Sum)>, StoreError>;
     /// The sums of an account, by hour, product and kind.
     async fn account_hours(
         &self,

@@ -16,8 +16,8 @@ use crate::private;
 use crate::sqlite::Tables;
 use crate::{
     Accounts, Agreements, Assignments, Claims, Clients, Deliveries, Devices, Files, FilesConfig,
-    Firmware, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay, SecondFactors,
-    Settings, StoreError, Teams, Tokens, Updates, Webhooks,
+    Firmware, Kept, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay, RollUp,
+    SecondFactors, Settings, StoreError, Teams, Tokens, Updates, UsageReports, Webhooks,
 };
 
 /// Replays read from the journal at once; further ones wait.
@@ -183,6 +183,11 @@ impl Store {
         &self.tables
     }
 
+    /// The usage reports.
+    pub fn usage_reports(&self) -> &dyn UsageReports {
+        &self.tables
+    }
+
     /// The agreements and notices.
     pub fn agreements(&self) -> &dyn Agreements {
         &self.tables
@@ -265,6 +270,15 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<(Timestamp, metering::Point)>, StoreError> {
         self.tables.points(device, limit).await
+    }
+
+    /// Begins to roll the ledger up: sums that are older than `kept` says become sums of days and months. What readers
+    /// are told changes at once; the work is done by the steps of what this gives.
+    ///
+    /// # Errors
+    /// The tables cannot be written.
+    pub async fn roll_up(&self, kept: Kept, now: Timestamp) -> Result<RollUp, StoreError> {
+        self.tables.roll_up(kept, now).await
     }
 
     /// Waits until everything appended before this call is in the tables.

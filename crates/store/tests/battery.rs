@@ -527,7 +527,6 @@ async fn the_ledger_sums_by_account_device_and_hour() {
         let ledger = store.ledger();
         let total = Sum { messages: 6, operations: 6, bytes: 18 };
         assert_eq!(ledger.total(ann, from, to).await, Ok(total));
-        assert_eq!(ledger.totals(from, to).await, Ok(vec![(ann, total)]));
         assert_eq!(ledger.total(ann, to, Hour(to.0 + 1)).await, Ok(Sum::default()));
         let hours = ledger.account_hours(ann, from, to).await.expect("readable");
         assert_eq!((hours.len(), hours[0].sum, hours[0].hour), (1, total, hour));

@@ -1,12 +1,32 @@
-//! The ledger in SQLite.
+//! The ledger in SQLite. Each question is asked in one transaction, so that it sees the rows as far as they are rolled
+//! up at its beginning.
+
+use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use model::{AccountId, Bearer, DeviceId};
+use model::{AccountId, Bearer, DeviceId, ProductId};
 use sqlx::sqlite::SqliteRow;
+use sqlx::{Sqlite, Transaction};
 
+use super::roll_up::spans;
 use super::value::{Columns, number};
 use super::{Tables, failed};
-use crate::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, StoreError, Sum};
+use crate::spans::Spans;
+use crate::{
+    AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Span, StoreError, Sum,
+};
+
+/// Reads sums of an account in a range of whole stretches.
+struct Reading {
+    tx: Transaction<'static, Sqlite>,
+    spans: Spans,
+    account: AccountId,
+    from: Hour,
+    to: Hour,
+}
+
+/// What comes first in the order of lines: a stretch and what it is about.
+type Start = (Hour, Span);
 
 #[async_trait]
 impl Ledger for Tables {
@@ -14,18 +34,9 @@ impl Ledger for Tables {
         let sql = "SELECT COALESCE(SUM(messages), 0), COALESCE(SUM(operations), 0), \
                    COALESCE(SUM(bytes), 0) FROM ledger_accounts \
                    WHERE account = $1 AND hour >= $2 AND hour < $3";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        sum(&Columns(&query.fetch_one(&self.pool).await.map_err(failed)?), 0)
-    }
-
-    async fn totals(&self, from: Hour, to: Hour) -> Result<Vec<(AccountId, Sum)>, StoreError> {
-        let sql = "SELECT account, SUM(messages), SUM(operations), SUM(bytes) \
-                   FROM ledger_accounts WHERE hour >= $1 AND hour < $2 \
-                   GROUP BY account ORDER BY account";
-        let query = sqlx::query(sql).bind(from.0).bind(to.0);
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        let total = |row| Ok((Columns(row).account(0)?, sum(&Columns(row), 1)?));
-        rows.iter().map(total).collect()
+        let rows = self.read(account, from, to).await?.rows(sql).await?;
+        let Some(row) = rows.first() else { return Ok(Sum::default()) };
+        sum(&Columns(row), 0)
     }
 
     async fn account_hours(
@@ -36,9 +47,18 @@ impl Ledger for Tables {
     ) -> Result<Vec<AccountHour>, StoreError> {
         let sql = "SELECT hour, product, kind, messages, operations, bytes FROM ledger_accounts \
                    WHERE account = $1 AND hour >= $2 AND hour < $3 ORDER BY hour, product, kind";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        rows.iter().map(account_hour).collect()
+        let mut reading = self.read(account, from, to).await?;
+        let mut lines = BTreeMap::<(Start, Option<ProductId>, i64), AccountHour>::new();
+        for row in reading.rows(sql).await? {
+            let row = Columns(&row);
+            let (hour, span) = reading.start(&row, 0)?;
+            let (product, kind) = (row.product(1)?, row.kind(2)?);
+            let key = ((hour, span), product, row.number(2)?);
+            let sum = sum(&row, 3)?;
+            let line = AccountHour { hour, span, product, kind, sum };
+            lines.entry(key).and_modify(|line| line.sum.add(sum)).or_insert(line);
+        }
+        Ok(lines.into_values().collect())
     }
 
     async fn device_hours(
@@ -47,12 +67,9 @@ impl Ledger for Tables {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceHour>, StoreError> {
-        let sql = "SELECT device, hour, product, kind, messages, operations, bytes \
-                   FROM ledger_devices WHERE account = $1 AND hour >= $2 AND hour < $3 \
-                   ORDER BY hour, device, product, kind";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        rows.iter().map(device_hour).collect()
+        let sql = "SELECT hour, device, product, kind, messages, operations, bytes \
+                   FROM ledger_devices WHERE account = $1 AND hour >= $2 AND hour < $3";
+        self.read(account, from, to).await?.device_lines(sql, None).await
     }
 
     async fn carried(
@@ -63,8 +80,7 @@ impl Ledger for Tables {
     ) -> Result<Vec<(Bearer, CarriedSum)>, StoreError> {
         let sql = "SELECT bearer, SUM(received), SUM(sent) FROM carried_accounts \
                    WHERE account = $1 AND hour >= $2 AND hour < $3 GROUP BY bearer ORDER BY bearer";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        let rows = self.read(account, from, to).await?.rows(sql).await?;
         let sums = rows.iter().map(|row| Ok((Columns(row).bearer(0)?, carried(&Columns(row), 1)?)));
         sums.collect()
     }
@@ -75,12 +91,20 @@ impl Ledger for Tables {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceTraffic>, StoreError> {
-        let sql = "SELECT device, hour, product, bearer, received, sent \
-                   FROM carried_devices WHERE account = $1 AND hour >= $2 AND hour < $3 \
-                   ORDER BY hour, device, product, bearer";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        rows.iter().map(device_traffic).collect()
+        let sql = "SELECT hour, device, product, bearer, received, sent \
+                   FROM carried_devices WHERE account = $1 AND hour >= $2 AND hour < $3";
+        let mut reading = self.read(account, from, to).await?;
+        let mut lines = BTreeMap::<(Start, DeviceId, Option<ProductId>, i64), DeviceTraffic>::new();
+        for row in reading.rows(sql).await? {
+            let row = Columns(&row);
+            let (hour, span) = reading.start(&row, 0)?;
+            let (device, product, bearer) = (row.device(1)?, row.product(2)?, row.bearer(3)?);
+            let key = ((hour, span), device, product, row.number(3)?);
+            let sum = carried(&row, 4)?;
+            let line = DeviceTraffic { device, hour, span, product, bearer, sum };
+            lines.entry(key).and_modify(|line| line.sum.add(sum)).or_insert(line);
+        }
+        Ok(lines.into_values().collect())
     }
 
     async fn hours_of_device(
@@ -90,14 +114,10 @@ impl Ledger for Tables {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceHour>, StoreError> {
-        let sql = "SELECT device, hour, product, kind, messages, operations, bytes \
+        let sql = "SELECT hour, device, product, kind, messages, operations, bytes \
                    FROM ledger_devices \
-                   WHERE account = $1 AND hour >= $2 AND hour < $3 AND device = $4 \
-                   ORDER BY hour, product, kind";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let query = query.bind(device.0.to_vec());
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        rows.iter().map(device_hour).collect()
+                   WHERE account = $1 AND hour >= $2 AND hour < $3 AND device = $4";
+        self.read(account, from, to).await?.device_lines(sql, Some(device)).await
     }
 
     async fn busiest_devices(
@@ -110,42 +130,58 @@ impl Ledger for Tables {
         let sql = "SELECT device, SUM(messages), SUM(operations), SUM(bytes) FROM ledger_devices \
                    WHERE account = $1 AND hour >= $2 AND hour < $3 \
                    GROUP BY device ORDER BY SUM(operations) DESC, device LIMIT $4";
+        let Reading { mut tx, account, from, to, .. } = self.read(account, from, to).await?;
         let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let rows = query.bind(i64::from(limit)).fetch_all(&self.pool).await.map_err(failed)?;
+        let rows = query.bind(i64::from(limit)).fetch_all(&mut *tx).await.map_err(failed)?;
         rows.iter().map(|row| Ok((Columns(row).device(0)?, sum(&Columns(row), 1)?))).collect()
     }
 }
 
-fn account_hour(row: &SqliteRow) -> Result<AccountHour, StoreError> {
-    let row = Columns(row);
-    Ok(AccountHour {
-        hour: Hour(row.number(0)?),
-        product: row.product(1)?,
-        kind: row.kind(2)?,
-        sum: sum(&row, 3)?,
-    })
+impl Tables {
+    async fn read(&self, account: AccountId, from: Hour, to: Hour) -> Result<Reading, StoreError> {
+        let mut tx = self.pool.begin().await.map_err(failed)?;
+        let spans = spans(&mut tx, account).await?;
+        let (from, to) = spans.whole(from, to);
+        Ok(Reading { tx, spans, account, from, to })
+    }
 }
 
-fn device_hour(row: &SqliteRow) -> Result<DeviceHour, StoreError> {
-    let row = Columns(row);
-    Ok(DeviceHour {
-        device: row.device(0)?,
-        hour: Hour(row.number(1)?),
-        product: row.product(2)?,
-        kind: row.kind(3)?,
-        sum: sum(&row, 4)?,
-    })
-}
+impl Reading {
+    async fn rows(&mut self, sql: &'static str) -> Result<Vec<SqliteRow>, StoreError> {
+        let query = sqlx::query(sql).bind(number(self.account.0)).bind(self.from.0);
+        query.bind(self.to.0).fetch_all(&mut *self.tx).await.map_err(failed)
+    }
 
-fn device_traffic(row: &SqliteRow) -> Result<DeviceTraffic, StoreError> {
-    let row = Columns(row);
-    Ok(DeviceTraffic {
-        device: row.device(0)?,
-        hour: Hour(row.number(1)?),
-        product: row.product(2)?,
-        bearer: row.bearer(3)?,
-        sum: carried(&row, 4)?,
-    })
+    /// The stretch of the hour in a column.
+    fn start(&self, row: &Columns<'_>, at: usize) -> Result<Start, StoreError> {
+        let bucket = self.spans.of(Hour(row.number(at)?));
+        Ok((bucket.start, bucket.span))
+    }
+
+    /// Lines by hour, device, product and kind, of all devices or of one ($4).
+    async fn device_lines(
+        mut self,
+        sql: &'static str,
+        device: Option<DeviceId>,
+    ) -> Result<Vec<DeviceHour>, StoreError> {
+        let query = sqlx::query(sql).bind(number(self.account.0)).bind(self.from.0);
+        let mut query = query.bind(self.to.0);
+        if let Some(device) = device {
+            query = query.bind(device.0.to_vec());
+        }
+        let rows = query.fetch_all(&mut *self.tx).await.map_err(failed)?;
+        let mut lines = BTreeMap::<(Start, DeviceId, Option<ProductId>, i64), DeviceHour>::new();
+        for row in &rows {
+            let row = Columns(row);
+            let (hour, span) = self.start(&row, 0)?;
+            let (device, product, kind) = (row.device(1)?, row.product(2)?, row.kind(3)?);
+            let key = ((hour, span), device, product, row.number(3)?);
+            let sum = sum(&row, 4)?;
+            let line = DeviceHour { device, hour, span, product, kind, sum };
+            lines.entry(key).and_modify(|line| line.sum.add(sum)).or_insert(line);
+        }
+        Ok(lines.into_values().collect())
+    }
 }
 
 fn carried(row: &Columns<'_>, at: usize) -> Result<CarriedSum, StoreError> {

@@ -17,12 +17,14 @@ mod points;
 mod products;
 mod recovery;
 mod releases;
+mod roll_up;
 mod rows;
 mod second_factors;
 mod settings;
 mod teams;
 mod tokens;
 mod updates;
+mod usage_reports;
 mod value;
 mod webhooks;
 
@@ -38,6 +40,8 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::{OpenError, StoreError};
 
+pub use roll_up::{RollUp, Step};
+
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
 
 /// Connections at once; SQLite has one writer anyway.
@@ -52,7 +56,7 @@ const CACHE_KIB: i64 = 2 * 1024;
 const IDLE: Duration = Duration::from_secs(60);
 
 /// The tables.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub(crate) struct Tables {
     pool: SqlitePool,
     /// Tables in memory live as long as a connection to them does.
