@@ -108,6 +108,8 @@ fn a_bad_value_is_named_by_its_key() {
         ("[node]\nshards = \"two\"", "shards"),
         ("[provisioning]\ntrust_on_first_use = \"perhaps\"", "trust_on_first_use"),
         ("[metering]\ncatalogue = \"1999\"", "catalogue"),
+        ("[metering]\nhours_kept_days = 0", "metering.hours_kept_days"),
+        ("[metering]\ndays_kept_days = 61", "metering.days_kept_days"),
         ("[publish]\nburst = 0", "burst"),
         ("[log]\nfilter = \"cloudchamber=loud\"", "filter"),
     ] {

@@ -1,5 +1,6 @@
 //! The ledger's count after the server was killed at random moments under load: what devices saw
-//! acknowledged is in it, and nothing beyond the copies they sent (`metering/rules.md` §8).
+//! acknowledged is in it, and nothing beyond the copies they sent (`metering/rules.md` §8). And after it was killed
+//! while it rolled old sums up.
 
 mod support;
 
@@ -9,13 +10,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::DeviceId;
+use model::journal::{Charge, Entry, MessageName, OperationKind};
+use model::{AccountId, DeviceId, Timestamp};
 use serde_json::Value;
 use sim::device::profile::Generation;
 use sim::device::{Acknowledgement, Device, Observation, Publish};
 use sim::live::Live;
+use support::fleet::await_true;
 use support::folder::{Folder, OWNER, Ports, identity};
-use support::live::{connect, finish};
+use support::live::connect;
 use support::run_ok;
 
 const KILLS: u32 = 50;
@@ -24,6 +27,8 @@ const FLEET: [(Generation, u32); 3] =
 const NO_LIMIT: [(&str, &str); 1] = [("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0")];
 /// Between two publishes of a device.
 const PACE: Duration = Duration::from_millis(15);
+/// A device whose four transmissions all met a server that was down gives the message up after 60 to 90 s.
+const GIVEN_UP: Duration = Duration::from_secs(120);
 /// Publishes of a device that wait for their acknowledgement at once.
 const WAITING_MAX: usize = 8;
 
@@ -68,7 +73,76 @@ fn fifty_kills_lose_no_acknowledged_operation_and_count_none_that_was_not_sent()
     let seen: Vec<Seen> = running.into_iter().map(|live| live.join().expect("no panic")).collect();
     check(&counted(&folder), &seen);
     server.kill();
-    check(&counted(&folder), &seen);
+    let acknowledged = check(&counted(&folder), &seen);
+    println!("{acknowledged} acknowledged, all of them counted");
+}
+
+/// Two years of hours, which the server rolls up when it starts: it is killed in the middle of it, again and again.
+#[test]
+fn a_server_that_is_killed_while_it_rolls_up_keeps_every_sum() {
+    let folder = Folder::new();
+    let expected = write_history(&folder);
+    assert_eq!(counted(&folder), expected, "before");
+    let before = rows(&folder);
+    for kill in 1..=8 {
+        let server = folder.serve();
+        std::thread::sleep(Duration::from_millis(rand::random_range(10..400)));
+        server.kill();
+        assert_eq!(counted(&folder), expected, "after kill {kill}, {} rows left", rows(&folder));
+    }
+    let server = folder.serve();
+    await_true("the end", || rows(&folder) <= before / 10);
+    assert_eq!(counted(&folder), expected, "rolled up");
+    server.stop();
+    assert_eq!(counted(&folder), expected, "after the stop");
+}
+
+/// Operations in three hours of each day; tells those of each device.
+fn write_history(folder: &Folder) -> BTreeMap<String, u64> {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut expected = BTreeMap::new();
+    runtime.block_on(async {
+        let store = store::Store::open(std::path::Path::new(folder.data())).await.expect("opens");
+        let mut journal = store.journal().expect("free");
+        let first = metering::parse_day("2023-01-05").expect("a day");
+        for day in 0..730_i64 {
+            let charges: Vec<Charge> = (0..6).map(|n| charge(first, day, n)).collect();
+            let entries: Vec<Entry> = charges.iter().map(|charge| entry(*charge)).collect();
+            journal.append(first, &entries).expect("written");
+            for charge in charges {
+                *expected.entry(charge.device.to_string()).or_default() +=
+                    u64::from(charge.operations);
+            }
+        }
+        drop(journal);
+        store.close().await.expect("closed");
+    });
+    expected
+}
+
+fn charge(first: Timestamp, day: i64, n: i64) -> Charge {
+    let device = DeviceId([1 + u8::try_from(n % 2).expect("small"); 12]);
+    let at = Timestamp(first.0 + (day * 24 + n / 2 * 5) * 3_600_000);
+    let (kind, operations) = (OperationKind::Publish, 1 + u32::try_from(n).expect("small"));
+    Charge { account: AccountId(1), device, product: None, kind, operations, bytes: 3, at }
+}
+
+fn entry(charge: Charge) -> Entry {
+    Entry::Attempt { charge, name: MessageName::None, attempt: 1 }
+}
+
+/// Rows of the ledger's detail.
+fn rows(folder: &Folder) -> i64 {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.block_on(async {
+        let file = folder.path("store.sqlite");
+        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(file);
+        let pool = sqlx::SqlitePool::connect_with(options).await.expect("opens");
+        let count = sqlx::query_scalar("SELECT COUNT(*) FROM ledger_devices");
+        let count = count.fetch_one(&pool).await.expect("rows");
+        pool.close().await;
+        count
+    })
 }
 
 fn switch_on(folder: &Folder, ports: &Ports, orders: &Arc<Orders>) -> Vec<JoinHandle<Seen>> {
@@ -115,7 +189,12 @@ fn drive(mut live: Live, orders: &Orders) -> Seen {
             live.device().publish(now, &event).expect("taken");
         }
     }
-    finish(&mut live);
+    let end = Instant::now() + GIVEN_UP;
+    while live.device().unacknowledged() > 0 {
+        assert!(Instant::now() < end, "a device neither has its answer nor gives up");
+        live.run(PACE);
+        seen.take(&mut live);
+    }
     seen.take(&mut live);
     seen
 }
@@ -157,7 +236,8 @@ fn counted(folder: &Folder) -> BTreeMap<String, u64> {
     counted
 }
 
-fn check(counted: &BTreeMap<String, u64>, seen: &[Seen]) {
+/// Tells how many were acknowledged.
+fn check(counted: &BTreeMap<String, u64>, seen: &[Seen]) -> u64 {
     let mut all = 0;
     for Seen { device, acknowledged, sent_at_most } in seen {
         let count = counted.get(&device.to_string()).copied().unwrap_or(0);
@@ -168,4 +248,5 @@ fn check(counted: &BTreeMap<String, u64>, seen: &[Seen]) {
         all += acknowledged;
     }
     assert!(all > u64::from(KILLS) * 20, "{all} publishes are no load");
+    all
 }
