@@ -9,6 +9,7 @@ mod devices;
 mod echo;
 mod handshakes;
 mod load;
+mod metering;
 mod publish;
 mod readers;
 mod report;
@@ -18,6 +19,7 @@ mod stream;
 mod wire;
 
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
@@ -51,6 +53,12 @@ struct Args {
     /// Said by cargo.
     #[arg(long, hide = true)]
     bench: bool,
+    /// Be the server on this data folder.
+    #[arg(long, hide = true)]
+    serve: Option<PathBuf>,
+    /// Be one that counts nothing.
+    #[arg(long, hide = true, requires = "serve")]
+    without_counting: bool,
 }
 
 /// How much of everything.
@@ -73,6 +81,8 @@ struct Scale {
     readers: usize,
     stuck: usize,
     stream: Duration,
+    /// Of each side of a round with and without counting: long enough for sums to be written meanwhile.
+    metering: Duration,
     /// How often each question about the list of devices is asked.
     console_rounds: usize,
 }
@@ -89,6 +99,7 @@ const FULL: Scale = Scale {
     readers: 2000,
     stuck: 100,
     stream: Duration::from_secs(30),
+    metering: Duration::from_secs(10),
     console_rounds: 100,
 };
 
@@ -104,11 +115,15 @@ const QUICK: Scale = Scale {
     readers: 200,
     stuck: 10,
     stream: Duration::from_secs(2),
+    metering: Duration::from_secs(2),
     console_rounds: 5,
 };
 
 fn main() -> Outcome {
     let args = Args::parse();
+    if let Some(data) = &args.serve {
+        return metering::serve(data, !args.without_counting);
+    }
     let scale = if args.quick { QUICK } else { FULL };
     let mut bench = Bench { scale, filter: args.filter, report: Report::default() };
     bench.run()?;
@@ -139,12 +154,16 @@ impl Bench {
         let readers = ["sse_readers_loss", "sse_reader_bytes", "sse_writes_vs_ceiling"]
             .into_iter()
             .any(wants);
-        let others = BARS.iter().any(|(key, _)| wants(key) && !key.starts_with("sse_"));
+        let is_apart = |key: &str| key.starts_with("sse_") || key == "metering_cost";
+        let others = BARS.iter().any(|(key, _)| wants(key) && !is_apart(key));
         let large = ["console_devices_ms", "publish_flat", "session_bytes", "restart_s"]
             .into_iter()
             .any(wants);
         if readers {
             self.event_readers()?;
+        }
+        if self.wants("metering_cost") {
+            self.metering_cost()?;
         }
         if !others {
             return Ok(());
@@ -169,6 +188,42 @@ impl Bench {
         let devices = (0..self.scale.small + OPEN).map(devices::identity);
         folder.register(devices.chain((0..TCP_CLIENTS).map(tcp_identity)))?;
         let server = folder.serve()?;
+        Side::connect(folder, server, self.scale.small)
+    }
+
+    /// Two servers take turns; what one has to sum up is done before the other begins.
+    fn metering_cost(&mut self) -> Outcome {
+        let (mut with, mut without) = (self.counting_side(true)?, self.counting_side(false)?);
+        let mut rounds = Vec::new();
+        for round in 0..self.scale.rounds {
+            let span = self.scale.metering;
+            // Who begins takes turns, too.
+            let (first, second) =
+                if round % 2 == 0 { (&mut with, &mut without) } else { (&mut without, &mut with) };
+            let (first, second) =
+                (first.publish_until_rest(span)?, second.publish_until_rest(span)?);
+            rounds.push(if round % 2 == 0 { (first, second) } else { (second, first) });
+        }
+        let micros = |cpu: Duration| format!("{:.1}", cpu.as_secs_f64() * 1e6);
+        let cpu = |side: fn(&(metering::Side, metering::Side)) -> Duration| {
+            micros(Duration::from_secs_f64(median(rounds.iter().map(|r| side(r).as_secs_f64()))))
+        };
+        let made_of = format!(
+            "1 - {} with counting ÷ {} publishes/s without; {} and {} µs of a processor for each",
+            thousands(rounds.iter().map(|(with, _)| with.per_s)),
+            thousands(rounds.iter().map(|(_, without)| without.per_s)),
+            cpu(|round| round.0.cpu),
+            cpu(|round| round.1.cpu),
+        );
+        let cost = median(rounds.iter().map(|(with, without)| 1.0 - with.per_s / without.per_s));
+        self.report.add("metering_cost", cost, made_of);
+        Ok(())
+    }
+
+    fn counting_side(&self, counts: bool) -> Outcome<Side> {
+        let folder = Folder::new()?;
+        folder.register((0..self.scale.small).map(devices::identity))?;
+        let server = folder.serve_counting(counts)?;
         Side::connect(folder, server, self.scale.small)
     }
 
@@ -398,6 +453,18 @@ impl Side {
         let publishers = Publishers::new(connect(&mut wire, &folder.trust, count)?)?;
         let reader = Reader::open(server.ports.http, &folder.token)?;
         Ok(Self { folder, server, wire, publishers, reader })
+    }
+
+    /// Publishes for a while and waits until everything of it is summed up.
+    fn publish_until_rest(&mut self, span: Duration) -> Outcome<metering::Side> {
+        self.server.wait_for_rest()?;
+        self.reader.take();
+        let before = self.server.cpu()?;
+        let rate = self.publish(span)?;
+        self.server.wait_for_rest()?;
+        let published = self.reader.take().events.max(1);
+        let cpu = (self.server.cpu()? - before).div_f64(published as f64);
+        Ok(metering::Side { per_s: rate.per_s, cpu })
     }
 
     fn publish(&mut self, span: Duration) -> Outcome<Rate> {

@@ -14,9 +14,10 @@ pub(crate) enum Bar {
 }
 
 /// Every key of the report with its bar.
-pub(crate) const BARS: [(&str, Bar); 11] = [
+pub(crate) const BARS: [(&str, Bar); 12] = [
     ("publish_vs_echo", Bar::AtLeast(0.25)),
     ("publish_flat", Bar::AtLeast(0.85)),
+    ("metering_cost", Bar::AtMost(0.10)),
     ("publish_sse_p99_ms", Bar::Below(5.0)),
     ("sse_readers_loss", Bar::AtMost(0.0)),
     ("sse_reader_bytes", Bar::AtMost(32_768.0)),

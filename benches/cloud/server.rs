@@ -64,28 +64,44 @@ impl Folder {
 
     /// Starts a server on these ports.
     pub(crate) fn serve_at(&self, ports: Ports) -> Outcome<Server> {
-        let mut child = Command::new(BINARY)
-            .args(["serve", "--ready-json", "--data"])
-            .arg(self.dir.path())
-            .env("CLOUDCHAMBER_UDP__LISTEN", ports.udp.to_string())
-            .env("CLOUDCHAMBER_TCP__LISTEN", ports.tcp.to_string())
-            .env("CLOUDCHAMBER_HTTP__LISTEN", ports.http.to_string())
-            .env("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0")
-            .env("CLOUDCHAMBER_LIMITS__EXEMPT", "127.0.0.0/8")
-            .env("CLOUDCHAMBER_LOG__FILTER", "error")
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let output = child.stdout.take().ok_or("no standard output")?;
-        let mut server = Server { child, ports };
-        let mut line = String::new();
-        BufReader::new(output).read_line(&mut line)?;
-        let ready: Value = serde_json::from_str(&line)?;
-        let address = |key: &str| -> Outcome<SocketAddr> {
-            Ok(ready[key].as_str().ok_or("no address")?.parse()?)
-        };
-        server.ports = Ports { udp: address("udp")?, tcp: address("tcp")?, http: address("http")? };
-        Ok(server)
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--ready-json", "--data"]).arg(self.dir.path());
+        start(command, ports)
     }
+
+    /// Starts this very binary as a server, which counts or does not.
+    pub(crate) fn serve_counting(&self, counts: bool) -> Outcome<Server> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg("--serve").arg(self.dir.path());
+        if !counts {
+            command.arg("--without-counting");
+        }
+        start(command, Ports { udp: any, tcp: any, http: any })
+    }
+}
+
+/// Starts a server that tells its addresses in one line.
+fn start(mut command: Command, ports: Ports) -> Outcome<Server> {
+    let mut child = command
+        .env("CLOUDCHAMBER_UDP__LISTEN", ports.udp.to_string())
+        .env("CLOUDCHAMBER_TCP__LISTEN", ports.tcp.to_string())
+        .env("CLOUDCHAMBER_HTTP__LISTEN", ports.http.to_string())
+        .env("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0")
+        .env("CLOUDCHAMBER_LIMITS__EXEMPT", "127.0.0.0/8")
+        .env("CLOUDCHAMBER_LOG__FILTER", "error")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let output = child.stdout.take().ok_or("no standard output")?;
+    let mut server = Server { child, ports };
+    let mut line = String::new();
+    BufReader::new(output).read_line(&mut line)?;
+    let ready: Value = serde_json::from_str(&line)?;
+    let address = |key: &str| -> Outcome<SocketAddr> {
+        Ok(ready[key].as_str().ok_or("no address")?.parse()?)
+    };
+    server.ports = Ports { udp: address("udp")?, tcp: address("tcp")?, http: address("http")? };
+    Ok(server)
 }
 
 /// Runs a command of the binary to its end.
