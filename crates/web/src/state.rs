@@ -62,6 +62,8 @@ pub struct State {
     pub(crate) webhooks: Webhooks,
     /// Texts that event streams share.
     pub(crate) texts: Texts,
+    /// Whether this server itself speaks TLS.
+    pub(crate) is_tls: bool,
     /// Fleets whose list is open in a console.
     pub(crate) fleets: Fleets,
 }
@@ -89,6 +91,7 @@ impl State {
             challenges: Challenges::default(),
             webhooks,
             texts: Texts::default(),
+            is_tls: false,
             fleets: Fleets::default(),
         }
     }

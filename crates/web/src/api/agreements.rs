@@ -76,7 +76,7 @@ fn whole(fields: &Fields, key: &str) -> Result<Option<i64>, ApiError> {
     number.map(Some).ok_or_else(|| ApiError::bad_request(&told))
 }
 
-fn refuse_other(id: &str) -> Result<(), ApiError> {
+pub(super) fn refuse_other(id: &str) -> Result<(), ApiError> {
     if id == AGREEMENT {
         return Ok(());
     }

@@ -312,7 +312,7 @@ fn variables(description: &ApplicationDescription) -> Map<String, Value> {
 
 /// The Device OS release of a system module version: 6200 is 6.2. The last digits count release
 /// candidates as well, so they tell no patch release.
-fn release_text(version: u16) -> String {
+pub(super) fn release_text(version: u16) -> String {
     format!("{}.{}", version / 1000, version / 100 % 10)
 }
 

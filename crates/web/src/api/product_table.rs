@@ -34,6 +34,13 @@ pub(super) fn products() -> Routes {
                 .gives::<shape::OneProduct>(),
             product_routes::show,
         )
+        .add(
+            put("/v1/products/{product}", "Changes what is told; what is not told stays.")
+                .needs("products:update")
+                .takes::<shape::ChangedProduct>()
+                .gives::<shape::OneProduct>(),
+            product_routes::change,
+        )
         .merge(super::webhook_table::of_products())
         .merge(product_events())
 }

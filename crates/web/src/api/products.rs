@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
-use model::ProductId;
-use serde_json::{Value, json};
+use model::{ProductId, Refusal};
+use serde_json::{Map, Value, json};
 use store::{Product, StoreError};
 
 use crate::caller::Caller;
@@ -68,17 +68,76 @@ pub(crate) async fn create(
     Err(model::Refusal::Unavailable.into())
 }
 
-fn wanted(caller: &Caller) -> Result<Product, ApiError> {
-    let nested = caller.fields.value("product").and_then(Value::as_object);
-    let fields = nested.unwrap_or_else(|| caller.fields.all());
-    let text = |key: &str, max: usize| {
-        let text = fields.get(key).and_then(Value::as_str).unwrap_or_default().trim();
-        if text.len() > max {
-            return Err(ApiError::bad_request(&format!("{key} has at most {max} bytes")));
-        }
-        Ok(text.to_owned())
+/// `name`, `description`, `settings.location.opt_in`; what is absent stays as it is.
+pub(crate) async fn change(
+    Shared(state): Shared<State>,
+    path: RawPathParams,
+    caller: Caller,
+) -> Result<Json<Value>, ApiError> {
+    let before = product_of(&state, &caller, &path).await?;
+    let fields = fields_of(&caller);
+    let name = text_of(fields, "name", NAME_BYTES_MAX)?.unwrap_or_else(|| before.name.clone());
+    if name.is_empty() {
+        return Err(ApiError::bad_request("name must not be empty"));
+    }
+    let description = text_of(fields, "description", DESCRIPTION_BYTES_MAX)?;
+    let after = Product {
+        name,
+        description: description.unwrap_or_else(|| before.description.clone()),
+        location_opt_in: opt_in_of(fields)?.unwrap_or(before.location_opt_in),
+        ..before.clone()
     };
-    let name = text("name", NAME_BYTES_MAX)?;
+    state.store.products().update(&after).await?;
+    if after.location_opt_in != before.location_opt_in {
+        tell_devices(&state, after.id).await?;
+    }
+    Ok(Json(json!({"ok": true, "product": shown(&after)})))
+}
+
+/// All devices are told, even if the caller goes away meanwhile.
+async fn tell_devices(state: &State, product: ProductId) -> Result<(), ApiError> {
+    let devices = state.store.products().devices(product).await?;
+    let handle = state.handle.clone();
+    let told = tokio::spawn(async move {
+        for device in devices {
+            handle.device_changed(device).await?;
+        }
+        Ok::<_, Refusal>(())
+    });
+    told.await.unwrap_or(Err(Refusal::Unavailable))?;
+    Ok(())
+}
+
+/// A product's fields, within an object `product` or not.
+fn fields_of(caller: &Caller) -> &Map<String, Value> {
+    let nested = caller.fields.value("product").and_then(Value::as_object);
+    nested.unwrap_or_else(|| caller.fields.all())
+}
+
+fn text_of(fields: &Map<String, Value>, key: &str, max: usize) -> Result<Option<String>, ApiError> {
+    let Some(text) = fields.get(key).and_then(Value::as_str).map(str::trim) else {
+        return Ok(None);
+    };
+    if text.len() > max {
+        return Err(ApiError::bad_request(&format!("{key} has at most {max} bytes")));
+    }
+    Ok(Some(text.to_owned()))
+}
+
+fn opt_in_of(fields: &Map<String, Value>) -> Result<Option<bool>, ApiError> {
+    let settings = fields.get("settings").filter(|settings| !settings.is_null());
+    let Some(settings) = settings else { return Ok(None) };
+    let told = || ApiError::bad_request("settings.location.opt_in must be true or false");
+    if !settings.is_object() {
+        return Err(told());
+    }
+    let opt_in = settings.pointer("/location/opt_in");
+    opt_in.map(|opt_in| opt_in.as_bool().ok_or_else(told)).transpose()
+}
+
+fn wanted(caller: &Caller) -> Result<Product, ApiError> {
+    let fields = fields_of(caller);
+    let name = text_of(fields, "name", NAME_BYTES_MAX)?.unwrap_or_default();
     if name.is_empty() {
         return Err(ApiError::bad_request("name is required"));
     }
@@ -88,15 +147,14 @@ fn wanted(caller: &Caller) -> Result<Product, ApiError> {
     let platform = number.or_else(written);
     let platform =
         platform.ok_or_else(|| ApiError::bad_request("platform_id must be a platform's number"))?;
-    let opt_in = fields.get("settings").and_then(|settings| settings.pointer("/location/opt_in"));
     Ok(Product {
         id: ProductId(0),
         account: caller.actor.account,
         name,
         slug: String::new(),
-        description: text("description", DESCRIPTION_BYTES_MAX)?,
+        description: text_of(fields, "description", DESCRIPTION_BYTES_MAX)?.unwrap_or_default(),
         platform,
-        location_opt_in: opt_in.and_then(Value::as_bool).unwrap_or(false),
+        location_opt_in: opt_in_of(fields)?.unwrap_or(false),
         created_at: utc_now(),
     })
 }

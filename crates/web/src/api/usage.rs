@@ -1,26 +1,31 @@
 //! `/v1/user/usage`: what the caller's devices used, and why; the calculator.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::num::NonZeroU64;
 
 use axum::Json;
 use axum::extract::State as Shared;
 use metering::{Connectivity, Interval, Mix, Question, Traffic, parse_day};
-use model::{Bearer, DeviceId, Timestamp};
+use model::{DeviceId, Timestamp};
 use serde_json::{Value, json};
-use store::{CarriedSum, Counted, CountedOperation, Hour, Sum, WhoseOperations};
+use store::{Counted, CountedOperation, WhoseOperations};
 
+use super::usage_days::{self, DAY_MS, DeviceDay, date};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::state::State;
 
-const DAY_MS: i64 = 86_400_000;
 /// Operations in one answer if the caller does not say, and at most.
 const OPERATIONS: u64 = 100;
 const OPERATIONS_MAX: u64 = 10_000;
 /// Days that one question may span.
 const DAYS_MAX: i64 = 400;
+/// Lines in one answer.
+const LINES_MAX: usize = 100_000;
+const TOO_MUCH: &str =
+    "These are more than 100,000 lines: ask for fewer days, or for a usage report";
 /// Bytes of an event's data if the caller does not say.
 const PAYLOAD_BYTES: u64 = 100;
 
@@ -62,47 +67,44 @@ fn operation(counted: &CountedOperation) -> Value {
     })
 }
 
-/// What a device used on a day.
-#[derive(Default)]
-struct Day {
-    sum: Sum,
-    kinds: BTreeMap<&'static str, u64>,
-    carried: CarriedSum,
-    is_cellular: bool,
-}
-
 /// `from`, `to` (days, both included)
 pub(crate) async fn devices(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let (from, to) = days(&caller.query)?;
-    let (from, to) = (Hour::of(from), Hour::of(Timestamp(to.0 + DAY_MS)));
-    let account = caller.actor.account;
+    let (from, to) = days(&caller.query, ["from", "to"])?;
     state.store.settle().await?;
-    let mut days = BTreeMap::<(i64, DeviceId), Day>::new();
-    let day = |hour: Hour| hour.start().0.div_euclid(DAY_MS);
-    for line in state.store.ledger().device_hours(account, from, to).await? {
-        let of = days.entry((day(line.hour), line.device)).or_default();
-        of.sum.add(line.sum);
-        *of.kinds.entry(line.kind.name()).or_default() += line.sum.operations;
+    let (mut shown, mut day) = (Vec::new(), from);
+    while day <= to {
+        let lines = usage_days::devices_of(&state.store, caller.actor.account, day).await?;
+        shown.extend(without_products(lines).values().map(|line| device_day(day, line)));
+        if shown.len() > LINES_MAX {
+            return Err(ApiError::bad_request(TOO_MUCH));
+        }
+        day.0 += DAY_MS;
     }
-    for line in state.store.ledger().device_traffic(account, from, to).await? {
-        let of = days.entry((day(line.hour), line.device)).or_default();
-        of.carried.add(line.sum);
-        of.is_cellular |= line.bearer != Bearer::Wifi;
-    }
-    let days: Vec<Value> =
-        days.iter().map(|((day, device), of)| shown(*day, *device, of)).collect();
-    Ok(Json(json!({"data": days})))
+    Ok(Json(json!({"data": shown})))
 }
 
-fn shown(day: i64, device: DeviceId, of: &Day) -> Value {
-    let mut date = Timestamp(day * DAY_MS).to_string();
-    date.truncate("2026-01-31".len());
+/// One line for each device.
+fn without_products(lines: Vec<DeviceDay>) -> BTreeMap<(DeviceId, bool), DeviceDay> {
+    let mut devices = BTreeMap::<(DeviceId, bool), DeviceDay>::new();
+    for line in lines {
+        match devices.entry((line.device, line.is_month)) {
+            Entry::Occupied(entry) => entry.into_mut().add(line),
+            Entry::Vacant(entry) => {
+                entry.insert(line);
+            }
+        }
+    }
+    devices
+}
+
+fn device_day(day: Timestamp, of: &DeviceDay) -> Value {
     json!({
-        "date": date,
-        "device_id": device.to_string(),
+        "date": date(day),
+        "span": if of.is_month { "month" } else { "day" },
+        "device_id": of.device.to_string(),
         "data_operations": of.sum.operations,
         "data_operations_by_kind": of.kinds,
         "messages": of.sum.messages,
@@ -113,18 +115,24 @@ fn shown(day: i64, device: DeviceId, of: &Day) -> Value {
     })
 }
 
-fn days(query: &Fields) -> Result<(Timestamp, Timestamp), ApiError> {
-    let day = |key| {
+/// Two days of a question, the second one included.
+pub(super) fn days(
+    query: &Fields,
+    keys: [&'static str; 2],
+) -> Result<(Timestamp, Timestamp), ApiError> {
+    let day = |key: &str| {
         let text = query.required(key)?;
         let told = format!("{key} is no day: write it as 2026-01-31");
         parse_day(&text).ok_or_else(|| ApiError::bad_request(&told))
     };
-    let (from, to) = (day("from")?, day("to")?);
+    let [first, last] = keys;
+    let (from, to) = (day(first)?, day(last)?);
     if from > to {
-        return Err(ApiError::bad_request("from lies behind to"));
+        return Err(ApiError::bad_request(&format!("{first} lies behind {last}")));
     }
     if (to.0 - from.0) / DAY_MS >= DAYS_MAX {
-        return Err(ApiError::bad_request("from and to are more than 400 days apart"));
+        let told = format!("{first} and {last} are more than {DAYS_MAX} days apart");
+        return Err(ApiError::bad_request(&told));
     }
     Ok((from, to))
 }

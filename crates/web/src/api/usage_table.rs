@@ -1,8 +1,8 @@
 //! The routes of usage and plans.
 
-use super::{agreements, usage};
+use super::{agreements, usage, usage_reports};
 use crate::routes::shapes as shape;
-use crate::routes::{Routes, get, put};
+use crate::routes::{Routes, get, post, put};
 
 pub(super) fn usage() -> Routes {
     Routes::about("Usage and plans")
@@ -12,6 +12,24 @@ pub(super) fn usage() -> Routes {
                 .takes::<shape::NewAgreement>()
                 .gives::<shape::Agreement>(),
             agreements::change,
+        )
+        .add(
+            post("/v1/user/service_agreements/{id}/usage_reports", "Asks for a report of usage.")
+                .needs("usage:get")
+                .takes::<shape::NewUsageReport>()
+                .creates::<shape::UsageReport>(),
+            usage_reports::create,
+        )
+        .add(
+            get("/v1/user/usage_reports/{report}", "Shows a report, with the address it is at.")
+                .needs("usage:get")
+                .gives::<shape::UsageReport>(),
+            usage_reports::show,
+        )
+        .add(
+            get("/v1/usage_reports/{secret}", "Fetches a report; its address is all it needs.")
+                .gives_raw("text/csv"),
+            usage_reports::fetch,
         )
         .add(
             get("/v1/user/usage/why", "Lists what was counted lately, one by one, newest first.")

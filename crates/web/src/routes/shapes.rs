@@ -485,6 +485,29 @@ pub(crate) struct NewAgreement {
     add_blocks: i32,
 }
 
+/// A report of usage to make.
+#[derive(ToSchema)]
+pub(crate) struct NewUsageReport {
+    /// `devices` or `products`: what a line is about.
+    report_type: String,
+    /// First day in UTC, as 2026-01-31.
+    date_period_start: String,
+    /// Last day.
+    date_period_end: String,
+    /// Only these devices, by id.
+    #[schema(required = false)]
+    devices: Vec<String>,
+    /// Only these products, by number.
+    #[schema(required = false)]
+    products: Vec<u32>,
+}
+
+/// A report: `pending`, then `available` at its `download_url`.
+#[derive(ToSchema)]
+pub(crate) struct UsageReport {
+    data: Resource,
+}
+
 /// What was counted lately.
 #[derive(ToSchema)]
 pub(crate) struct Why {
@@ -528,6 +551,8 @@ pub(crate) struct DeviceDays {
 #[derive(ToSchema)]
 pub(crate) struct DeviceDay {
     date: String,
+    /// `day`, or `month` for what is summed up and begins with the day.
+    span: String,
     device_id: String,
     data_operations: u64,
     data_operations_by_kind: BTreeMap<String, u64>,
@@ -656,6 +681,18 @@ pub(crate) struct ProductFields {
     description: Option<String>,
     platform_id: u16,
     settings: Option<Value>,
+}
+
+/// What changes about a product.
+#[derive(ToSchema)]
+pub(crate) struct ChangedProduct {
+    #[schema(required = false)]
+    name: String,
+    #[schema(required = false)]
+    description: String,
+    /// `{"location": {"opt_in": true}}`: whether locations that its devices tell are stored.
+    #[schema(required = false)]
+    settings: BTreeMap<String, Value>,
 }
 
 /// A product.

@@ -66,9 +66,10 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
     let address = api.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let webhooks = state.webhooks.clone();
+    let is_tls = certificate.is_some();
+    let state = State { is_tls, ..state };
     let service = MapRequestLayer::new(trim_slash).layer(router(state));
     let app = Router::new().fallback_service(service);
-    let is_tls = certificate.is_some();
     let mut tasks = vec![match certificate {
         None => run(PlainListener(api), app, stopped.clone()),
         Some(certificate) => run(TlsListener::start(api, certificate)?, app, stopped.clone()),

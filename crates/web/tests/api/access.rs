@@ -67,6 +67,9 @@ fn rows() -> Vec<Row> {
     let role = || json!({"role": "Support"});
     let customer = || json!({"email": "new@example.org"});
     let secret = || json!({"password": PASSWORD});
+    let days = json!({"date_period_start": "2026-01-01", "date_period_end": "2026-01-31"});
+    let mut report = days;
+    report["report_type"] = json!("devices");
     let user = || json!({"username": "new@example.org", "password": PASSWORD});
     vec![
         Row { nobody: 200, ..row("GET", "/health", none(), Own, 200) },
@@ -117,6 +120,9 @@ fn rows() -> Vec<Row> {
         row("GET", "/v1/user/service_agreements", none(), Own, 200),
         row("GET", "/v1/user/service_agreements/1/notifications", none(), Own, 200),
         row("PUT", "/v1/user/service_agreements/1", json!({"plan": "enterprise"}), Told(403), 403),
+        row("POST", "/v1/user/service_agreements/1/usage_reports", report, Own, 201),
+        row("GET", "/v1/user/usage_reports/{report}", none(), Nothing, 200),
+        Row { nobody: 404, ..row("GET", "/v1/usage_reports/{secret}", none(), Own, 200) },
         row("GET", "/v1/user/usage/why", none(), Own, 200),
         row("GET", "/v1/user/usage/why?device={device}", none(), Nothing, 200),
         row("GET", "/v1/user/usage/devices?from=2026-01-01&to=2026-01-31", none(), Own, 200),
@@ -206,6 +212,7 @@ fn rows() -> Vec<Row> {
         row("POST", "/v1/integrations/{webhook}/test", none(), Nothing, 200),
         row("GET", "/v1/integrations/{webhook}/deliveries", none(), Nothing, 200),
         row("POST", "/v1/integrations/{webhook}/deliveries/9/replay", none(), Nothing, 404),
+        row("PUT", "/v1/products/{product}", json!({"name": "taken"}), Nothing, 200),
         row("GET", "/v1/products/{product}/webhooks", none(), Nothing, 200),
         row("POST", "/v1/products/{product}/webhooks", hook(), Nothing, 201),
         row("GET", "/v1/products/{product}/webhooks/{phook}", none(), Nothing, 200),
@@ -278,6 +285,24 @@ fn client(world: &World, id: &str, product: Option<ProductId>) -> Client {
         secret: TokenHash::of("secret"),
         created_at: Timestamp(1),
     }
+}
+
+/// Where the owner's usage report is.
+const REPORT: &str = "known-to-who-was-told";
+
+async fn report(world: &World) {
+    let request = json!({"kind": "devices", "from": 0, "to": 0, "devices": [], "products": []});
+    let report = store::NewUsageReport {
+        account: world.owner,
+        request: request.to_string(),
+        secret: REPORT.into(),
+        created_at: Timestamp(1),
+        expires_at: Timestamp(i64::MAX),
+    };
+    let bounds = store::ReportBounds { waiting: 3, waits_since: Timestamp(0), kept: 9 };
+    let reports = world.store.usage_reports();
+    assert_eq!(reports.begin_report(&report, bounds).await, Ok(Some(1)));
+    reports.report_available(1, Timestamp(2)).await.expect("there");
 }
 
 /// The owner's product.
@@ -362,6 +387,8 @@ impl Names {
             ("{webhook}", "private-webhook".into()),
             ("{phook}", "private-product-webhook".into()),
             ("{nothing}", "0".repeat(40)),
+            ("{report}", "1".into()),
+            ("{secret}", REPORT.into()),
         ])
     }
 
@@ -379,6 +406,8 @@ impl Names {
             ("{webhook}", "nobodys-webhook".into()),
             ("{phook}", "nobodys-webhook".into()),
             ("{nothing}", "0".repeat(40)),
+            ("{report}", "9".into()),
+            ("{secret}", "nobodys-report".into()),
         ])
     }
 
@@ -421,6 +450,7 @@ async fn furnish(world: &World) -> Vec<String> {
         teams.put_member(&member(account, role)).await.expect("a member");
     }
     world.handle.device_changed(world.device).await.expect("told");
+    report(world).await;
     for (id, product) in [("private-webhook", None), ("private-product-webhook", Some(PRODUCT))] {
         let webhook = webhook(world, id, product);
         world.store.webhooks().insert(&webhook).await.expect("a webhook");

@@ -7,5 +7,6 @@ mod products;
 mod sink;
 mod support;
 mod teams;
+mod usage;
 mod users;
 mod webhooks;
