@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Installs what the tests need beyond Rust: the JavaScript client, Python's `cryptography` for the
-/// independent server, a browser, and a DTLS client that is not ours.
+/// independent server and `aiosmtpd` for mail, a browser, and a DTLS client that is not ours.
 fn set_up() -> Outcome {
     let clients = root().join("tests/clients");
     let installed = ["axe-core", "particle-api-js", "particle-cli"]
@@ -38,8 +38,10 @@ fn set_up() -> Outcome {
     if !installed {
         shell::run(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&clients))?;
     }
-    if !works("python3", &["-c", "import cryptography"]) {
-        install_cryptography()?;
+    for module in ["cryptography", "aiosmtpd"] {
+        if !works("python3", &["-c", &format!("import {module}")]) {
+            install_python(module)?;
+        }
     }
     if !works("chromedriver", &["--version"]) {
         install(&["chromium", "chromium-driver"])?;
@@ -58,11 +60,11 @@ fn install(packages: &[&str]) -> Outcome {
 }
 
 /// Debian's Python refuses packages of pip's outside a virtual environment; its own package does as well.
-fn install_cryptography() -> Outcome {
-    if works("python3", &["-m", "pip", "install", "--quiet", "cryptography"]) {
+fn install_python(module: &str) -> Outcome {
+    if works("python3", &["-m", "pip", "install", "--quiet", module]) {
         return Ok(());
     }
-    shell::run(&mut command("apt-get", &["install", "-y", "-q", "python3-cryptography"]))
+    shell::run(&mut command("apt-get", &["install", "-y", "-q", &format!("python3-{module}")]))
 }
 
 /// Format, lints and documentation. Each failure is one line.
