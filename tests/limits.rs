@@ -14,6 +14,7 @@ use sim::live::Live;
 use support::fleet::{ask, await_true, operations, publish_answered, usage};
 use support::folder::{Folder, OWNER, Ports, SMALL_PLANS, identity};
 use support::live::connect;
+use support::watch::{await_metric, metric};
 use support::{Server, http, run, run_ok};
 
 /// A folder with an account on a free plan of 10 operations and 2 devices.
@@ -125,10 +126,22 @@ fn q_a_free_account_is_warned_paused_after_its_grace_and_resumed_by_another_plan
         assert!(why.contains("10 Data Operations") && why.contains("T00:00:00.000Z"), "{why}");
     }
     assert_eq!(operations(&small.folder), 11, "nothing refused is counted");
+    for (name, label, count) in [
+        ("cloudchamber_publishes_total", "paused", 5),
+        ("cloudchamber_calls_total", "paused", 2),
+        ("cloudchamber_api_publishes_refused_total", "paused", 1),
+        ("cloudchamber_notices_total", "paused", 1),
+        ("cloudchamber_operations_total", "", 0),
+    ] {
+        await_metric(&ports.url(), name, label, count);
+    }
 
     small.set_plan("growth");
     assert_eq!(publish_answered(&mut devices[0], "temp", "1"), 0, "resumed at once");
     assert_eq!(operations(&small.folder), 12);
+    await_metric(&ports.url(), "cloudchamber_operations_total", "kind=\"publish\"", 1);
+    assert!(metric(&ports.url(), "cloudchamber_commit_seconds_count", "") > 0);
+    assert!(metric(&ports.url(), "cloudchamber_commit_entries_sum", "") > 0);
     let events: Vec<_> = small
         .notices(&ports, &token)
         .iter()
@@ -191,6 +204,8 @@ fn a_device_beyond_the_plan_is_refused_however_it_comes() {
     let form = format!("publicKey={}", percent_encoded(&pem));
     let (status, body) = http("POST", &url, &token, &form);
     assert!(status == 403 && body.contains("allows 2 devices"), "{status} {body}");
+    let refused = "cloudchamber_devices_refused_total";
+    await_metric(&Ports::of(&server).url(), refused, "", 2);
     assert_eq!(usage(&small.folder)["devices"]["used"], 2);
     small.set_plan("unlimited");
     assert_eq!(http("POST", &url, &token, &form).0, 200);

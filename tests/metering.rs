@@ -4,17 +4,18 @@
 mod support;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sim::device::application::Subscription;
 use sim::device::profile::Generation;
 use sim::device::{Device, Observation};
 use sim::live::Live;
-use support::fleet::{ask, connect_all, operations, publish_answered, run_all};
+use support::flash::{flash, make};
+use support::fleet::{ask, connect_all, operations, publish_answered, run_all, usage};
 use support::folder::{Folder, OWNER, Ports, identity};
-use support::live::{await_acknowledgement, finish, publish};
-use support::relay::Relay;
+use support::live::{await_acknowledgement, connect, finish, publish};
+use support::relay::{Datagram, HEADERS, Relay};
 use support::{Server, run_ok};
 
 const NO_LIMIT: [(&str, &str); 1] = [("CLOUDCHAMBER_PUBLISH__REFILL_MS", "0")];
@@ -307,6 +308,52 @@ fn answer_all(listener: std::net::TcpListener, answer: String) {
     });
 }
 
+/// On a carrier, so that the bytes of the update show; each that passed is counted, with its headers.
+#[test]
+fn n_an_update_counts_no_operation_and_all_its_bytes() {
+    let folder = Folder::new();
+    folder.register(&[identity(Generation::Os6, 1)]);
+    let token = folder.token();
+    let server = folder.serve();
+    let ports = Ports::of(&server);
+    let relay = Relay::new(ports.udp());
+    let mut setup = folder.setup(Generation::Os6);
+    setup.profile.platform = model::Platform(13);
+    let device = Device::new(identity(Generation::Os6, 1), Arc::new(setup), 1);
+    let mut live = Live::new(device, relay.address);
+    connect(&mut live);
+    let file = folder.path("app.bin");
+    make(&file, "13", "200", &[]);
+    let image = std::fs::read(&file).expect("read");
+    let path = format!("/v1/devices/{}", live.device().id());
+    flash(&ports.http, &path, &token, &image);
+    let end = Instant::now() + Duration::from_secs(60);
+    while !is_updated(&ports, &path, &token) {
+        assert!(Instant::now() < end, "{:#?}", live.observations());
+        live.run(Duration::from_millis(200));
+    }
+    finish(&mut live);
+    assert_eq!(operations(&folder), 0, "n");
+    server.stop();
+    let on_the_wire = |datagram: &Datagram| (datagram.bytes.len() + HEADERS) as u64;
+    let carried: u64 = relay.passed().iter().map(on_the_wire).sum();
+    assert!(carried > image.len() as u64, "{carried} bytes for {}", image.len());
+    let usage = usage(&folder);
+    assert_eq!(
+        (&usage["operations"]["used"], &usage["cellular_bytes"]["used"]),
+        (&0.into(), &carried.into())
+    );
+}
+
+fn is_updated(ports: &Ports, path: &str, token: &str) -> bool {
+    let (status, body) = support::http("GET", &format!("{}{path}", ports.url()), token, "");
+    assert_eq!(status, 200, "{body}");
+    let shown: Value = serde_json::from_str(&body).expect("JSON");
+    let status = &shown["firmware_update"]["status"];
+    assert_ne!(status, "failed", "{shown}");
+    status == "success"
+}
+
 #[test]
 fn o_a_location_that_is_stored_counts_beside_its_publish() {
     const PLACE: &str = r#"{"cmd":"loc","loc":{"lck":1,"lat":47.5,"lon":8.5}}"#;
@@ -336,6 +383,65 @@ fn o_a_location_that_is_stored_counts_beside_its_publish() {
     });
     let points: Vec<_> = points.iter().map(|(_, at)| (at.latitude, at.longitude)).collect();
     assert_eq!(points, [(47.5, 8.5)]);
+}
+
+/// The product's setting holds for a connected device from the moment it is changed.
+#[test]
+fn o_a_product_that_opts_in_has_its_devices_locations_stored_at_once() {
+    const PLACE: &str = r#"{"loc":{"lat":47.5,"lon":8.5}}"#;
+    let mut cloud = Cloud::new(&[""], &NO_LIMIT);
+    let (url, token) = (format!("{}/v1/products", cloud.ports.url()), cloud.token.clone());
+    let (status, made) = support::http("POST", &url, &token, "name=Cars&platform_id=12");
+    assert_eq!(status, 201, "{made}");
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let product = format!("{url}/{}", made["product"]["id"]);
+    let id = cloud.devices[0].device().id();
+    let form = format!("id={id}");
+    assert_eq!(support::http("POST", &format!("{product}/devices"), &token, &form).0, 200);
+    for (opt_in, counted) in [(false, 1), (true, 2), (false, 1)] {
+        let settings = format!(r#"{{"settings":{{"location":{{"opt_in":{opt_in}}}}}}}"#);
+        let (status, body) =
+            support::http_as("application/json", "PUT", &product, &token, &settings);
+        assert_eq!(status, 200, "{body}");
+        assert_eq!(publish_answered(&mut cloud.devices[0], "loc", PLACE), 0);
+        assert_eq!(cloud.counted(), counted, "opt_in {opt_in}");
+    }
+}
+
+/// The figures of a report are those of the account.
+#[test]
+fn a_usage_report_has_a_line_for_each_device_and_day() {
+    let mut cloud = Cloud::new(&["", "te"], &NO_LIMIT);
+    for name in ["temp", "te", "other"] {
+        cloud.publish(0, name);
+    }
+    let url = format!("{}/v1/user/service_agreements/1/usage_reports", cloud.ports.url());
+    let form = "report_type=devices&date_period_start=2026-01-01&date_period_end=2026-12-31";
+    let form = form.replace("2026", &year());
+    let (status, made) = support::http("POST", &url, &cloud.token, &form);
+    assert_eq!(status, 201, "{made}");
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let id = made["data"]["id"].as_str().expect("an id");
+    let url = format!("{}/v1/user/usage_reports/{id}", cloud.ports.url());
+    let (_, shown) = support::http("GET", &url, &cloud.token, "");
+    let shown: Value = serde_json::from_str(&shown).expect("JSON");
+    let address = shown["data"]["attributes"]["download_url"].as_str().expect("available");
+    let (status, text) = support::http("GET", address, "", "");
+    assert_eq!(status, 200, "{text}");
+    let of = |index: usize, cloud: &mut Cloud| {
+        let id = cloud.devices[index].device().id().to_string();
+        let lines = text.lines().filter(|line| line.contains(&id));
+        let operations = lines.map(|line| line.split(',').nth(7).expect("a column").to_owned());
+        operations.map(|count| count.parse::<u64>().expect("a number")).sum::<u64>()
+    };
+    assert_eq!((of(0, &mut cloud), of(1, &mut cloud)), (3, 2), "{text}");
+    assert_eq!(operations(&cloud.folder), 5);
+}
+
+fn year() -> String {
+    let since = std::time::UNIX_EPOCH.elapsed().expect("after 1970");
+    let now = model::Timestamp(i64::try_from(since.as_millis()).expect("a time"));
+    now.to_string()[..4].to_owned()
 }
 
 impl Cloud {

@@ -2,14 +2,14 @@
 
 mod support;
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sim::device::profile::Generation;
+use support::flash::{flash, make};
 use support::folder::{Folder, Ports, identity};
 use support::live::connect;
-use support::{Server, http, node, papers, root, run_ok};
+use support::{Server, http, node, papers, root};
 
 fn demo<'s>(server: &'s Server, key: &str) -> &'s str {
     server.ready["demo"][key].as_str().expect("a text")
@@ -33,12 +33,6 @@ fn platform(url: &str, token: &str, id: &str) -> String {
         assert!(Instant::now() < end, "{id} never connected: {shown}");
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-fn make(file: &Path, platform: &str, kib: &str, more: &[&str]) {
-    let path = file.to_str().expect("text");
-    let args = ["firmware", "make", path, "--platform", platform, "--kib", kib];
-    run_ok(&[&args[..], more].concat(), "");
 }
 
 #[test]
@@ -136,25 +130,4 @@ fn an_update_goes_on_after_the_server_was_killed_in_the_middle() {
         assert!(Instant::now() < end && shown["status"] != "failed", "{shown}");
     }
     assert!(least >= sent / 2, "it began again at {least} though {sent} bytes were there");
-}
-
-/// `PUT` with a file, while nobody drives the device: the answer does not wait for it.
-fn flash(host: &str, path: &str, token: &str, file: &[u8]) {
-    use std::io::{Read, Write};
-    let head = "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.bin\"\r\n\r\n";
-    let mut body = head.as_bytes().to_vec();
-    body.extend(file);
-    body.extend(b"\r\n--b--\r\n");
-    let mut stream = std::net::TcpStream::connect(host).expect("connected");
-    write!(
-        stream,
-        "PUT {path} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: multipart/form-data;boundary=b\r\nContent-Length: {}\r\n\r\n",
-        body.len()
-    )
-    .expect("sent");
-    stream.write_all(&body).expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).expect("an answer");
-    assert!(answer.contains("Update started"), "{answer}");
 }

@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses the parts it needs")]
 
 pub mod browser;
+pub mod flash;
 pub mod fleet;
 pub mod folder;
 pub mod live;
@@ -142,13 +143,18 @@ pub fn node(script: &Path, environment: &[(&str, &str)]) -> String {
 
 /// A request of the API on a connection of its own; gives the status and the body.
 pub fn http(method: &str, url: &str, token: &str, form: &str) -> (u16, String) {
+    http_as("application/x-www-form-urlencoded", method, url, token, form)
+}
+
+/// The same with a body of another kind.
+pub fn http_as(kind: &str, method: &str, url: &str, token: &str, body: &str) -> (u16, String) {
     let (host, path) =
         url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
     let mut stream = std::net::TcpStream::connect(host).expect("connected");
     let head = format!(
         "{method} /{path} HTTP/1.0\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\
-         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n\r\n{form}",
-        form.len()
+         Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
     );
     stream.write_all(head.as_bytes()).expect("sent");
     let mut answer = String::new();
