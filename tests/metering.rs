@@ -119,10 +119,20 @@ fn a_to_f_publishes_count_where_they_arrive_and_where_they_are_delivered() {
 
     let publish = |cloud: &mut Cloud, form| cloud.ask("POST", "/v1/devices/events", form).0;
     assert_eq!(publish(&mut cloud, "name=alarm&data=x&private=true"), 200);
-    assert_eq!(cloud.counted(), 1, "e: one device subscribes");
+    assert_eq!(cloud.counted(), 1, "one device subscribes");
     assert_eq!(publish(&mut cloud, "name=silence&data=x&private=true"), 200);
     assert_eq!(cloud.counted(), 0, "f");
     cloud.agrees_with_its_parts();
+}
+
+#[test]
+fn e_an_event_of_the_api_counts_once_for_each_of_five_devices() {
+    let mut cloud = Cloud::new(&["alarm"; 5], &[]);
+    let form = "name=alarm&data=x&private=true";
+    assert_eq!(cloud.ask("POST", "/v1/devices/events", form).0, 200);
+    run_all(&mut cloud.devices, Duration::from_secs(1));
+    assert_eq!((0..5).map(|n| cloud.events_at(n, "alarm")).sum::<usize>(), 5);
+    assert_eq!(cloud.counted(), 5, "e");
 }
 
 #[test]
