@@ -2,7 +2,11 @@
 //!
 //! Shards push batches; a reader takes everything that waits for it at once. A reader that is too
 //! slow loses the newest events and is told how many; nobody waits for it.
+//!
+//! An event of an account with thousands of readers wakes them a few at a time, so that other tasks
+//! have their turns between: what comes meanwhile reaches the readers that still sleep in one piece.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -54,6 +58,9 @@ impl Default for StreamBound {
     }
 }
 
+/// Readers woken before other tasks have their turns.
+const WOKEN_AT_ONCE: usize = 64;
+
 /// What a reader gets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamItem {
@@ -95,6 +102,7 @@ impl EventHub {
             bound,
             queue: Mutex::new(Queue::default()),
             news: Notify::new(),
+            is_to_wake: AtomicBool::new(false),
         });
         self.shared.insert(&stream);
         EventStream { hub: Arc::clone(&self.shared), stream, missed: 0 }
@@ -110,6 +118,21 @@ impl EventHub {
             if let Some(account) = run.first().and_then(|event| streams.get(&event.account)) {
                 self.shared.push_run(account, run);
             }
+        }
+    }
+
+    /// Wakes readers, a few at a time, for as long as the hub is open. Without it each push wakes
+    /// all that it concerns.
+    pub async fn wake_readers(&self) {
+        self.shared.is_paced.store(true, Ordering::Release);
+        while !self.shared.closed.load(Ordering::Relaxed) {
+            let next = self.shared.next_to_wake();
+            if next.is_empty() {
+                self.shared.to_wake_news.notified().await;
+                continue;
+            }
+            next.iter().for_each(|stream| stream.wake());
+            tokio::task::yield_now().await;
         }
     }
 
@@ -169,6 +192,11 @@ struct Shared {
     missed: AtomicU64,
     /// Set under the lock of `streams_by_account`.
     closed: AtomicBool,
+    /// Whether [`EventHub::wake_readers`] is at work.
+    is_paced: AtomicBool,
+    /// Streams with news whose readers sleep, each once: as many as are open at most.
+    to_wake: Mutex<VecDeque<Arc<Stream>>>,
+    to_wake_news: Notify,
 }
 
 /// The streams of one account; those of a single device are found by its id.
@@ -184,6 +212,8 @@ struct Stream {
     bound: StreamBound,
     queue: Mutex<Queue>,
     news: Notify,
+    /// Whether it waits to be woken.
+    is_to_wake: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -225,24 +255,44 @@ impl Shared {
     }
 
     fn push_run(&self, account: &AccountStreams, run: &[Arc<Event>]) {
+        let mut to_wake = Vec::new();
         for stream in &account.all_devices {
-            self.count_missed(stream.push(run));
+            self.push_to(stream, run, &mut to_wake);
         }
-        if account.by_device.is_empty() {
-            return;
-        }
-        for event in run {
+        for event in run.iter().filter(|_| !account.by_device.is_empty()) {
             let device = event.device().and_then(|device| account.by_device.get(&device));
             for stream in device.into_iter().flatten() {
-                self.count_missed(stream.push(std::slice::from_ref(event)));
+                self.push_to(stream, std::slice::from_ref(event), &mut to_wake);
             }
+        }
+        self.wake(to_wake);
+    }
+
+    /// Adds the stream to `to_wake` if there is news for its reader and nobody else wakes it.
+    fn push_to(&self, stream: &Arc<Stream>, run: &[Arc<Event>], to_wake: &mut Vec<Arc<Stream>>) {
+        let Some(missed) = stream.push(run) else { return };
+        if missed > 0 {
+            self.missed.fetch_add(missed, Ordering::Relaxed);
+        }
+        if !stream.is_to_wake.swap(true, Ordering::AcqRel) {
+            to_wake.push(Arc::clone(stream));
         }
     }
 
-    fn count_missed(&self, events: u64) {
-        if events > 0 {
-            self.missed.fetch_add(events, Ordering::Relaxed);
+    fn wake(&self, streams: Vec<Arc<Stream>>) {
+        if !self.is_paced.load(Ordering::Acquire) {
+            return streams.iter().for_each(|stream| stream.wake());
         }
+        if !streams.is_empty() {
+            lock(&self.to_wake).extend(streams);
+            self.to_wake_news.notify_one();
+        }
+    }
+
+    fn next_to_wake(&self) -> Vec<Arc<Stream>> {
+        let mut to_wake = lock(&self.to_wake);
+        let count = to_wake.len().min(WOKEN_AT_ONCE);
+        to_wake.drain(..count).collect()
     }
 
     fn close(&self) {
@@ -254,6 +304,7 @@ impl Shared {
                 stream.news.notify_one();
             }
         }
+        self.to_wake_news.notify_one();
     }
 }
 
@@ -267,19 +318,20 @@ impl AccountStreams {
 }
 
 impl Stream {
-    /// Queues what the filter shows; tells how many found the queue full.
-    fn push(&self, run: &[Arc<Event>]) -> u64 {
+    /// Queues what the filter shows, if that is anything; tells how many found the queue full.
+    fn push(&self, run: &[Arc<Event>]) -> Option<u64> {
         let mut wanted = run.iter().filter(|event| self.filter.matches(event)).peekable();
-        if wanted.peek().is_none() {
-            return 0;
-        }
+        wanted.peek()?;
         let mut queue = lock(&self.queue);
         let missed_before = queue.missed;
         wanted.for_each(|event| queue.push(event, self.bound));
-        let missed = queue.missed - missed_before;
-        drop(queue);
+        Some(queue.missed - missed_before)
+    }
+
+    /// Wakes the reader. What is pushed from here on needs to wake it again.
+    fn wake(&self) {
+        self.is_to_wake.store(false, Ordering::Release);
         self.news.notify_one();
-        missed
     }
 }
 

@@ -95,7 +95,9 @@ impl Node {
         }
         let (tcp_stop, stopped) = watch::channel(false);
         let tcp_thread = Some(threads::tcp(&shared, ports.tcp, stopped)?);
+        let hub = shared.hub.clone();
         let mut tasks = vec![
+            tokio::spawn(async move { hub.wake_readers().await }),
             tokio::spawn(errands::run(errands, Arc::clone(&shared))),
             tokio::spawn(threads::export_metrics(Arc::clone(&shared))),
             tokio::spawn(roll_up::run(Arc::clone(&shared.store), shared.config.kept)),

@@ -2,10 +2,12 @@
 //! `data:` line, one space after each colon, a whole event in one write.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -19,6 +21,7 @@ use model::event::Origin;
 use model::{Event, EventData, EventId};
 use node::{EventStream, STRUCTURED, StreamBound, StreamFilter, StreamItem, cbor_to_json};
 use store::Missed;
+use tokio::time::{Instant, Sleep};
 
 use crate::error::ApiError;
 use crate::state::{State, utc_now};
@@ -27,7 +30,7 @@ use crate::state::{State, utc_now};
 const KEEP_ALIVE: Duration = Duration::from_secs(9);
 /// Events replayed at most.
 const REPLAY_MAX: usize = 10_000;
-/// Events whose text is kept for the next stream that shows them.
+/// Events whose text is kept, on each thread, for the next stream that shows them.
 const TEXTS_MAX: usize = 64;
 /// Content formats that are text (`messages.md` §2.3).
 const TEXT_FORMATS: [u16; 4] = [0, 40, 41, 50];
@@ -46,8 +49,9 @@ pub(crate) async fn open(
         replayed = replay(state, &filter, after, &mut head).await?;
     }
     let shown = Shown { ids: resume.is_some(), product: filter.product.is_some() };
-    let texts = state.texts.clone();
-    let writer = Writer { live, texts, shown, replayed, head: Some(head.into()) };
+    let head = Some(head.into());
+    let alarm = Box::pin(tokio::time::sleep(KEEP_ALIVE));
+    let writer = Writer { live, shown, replayed, head, alarm, written_at: Instant::now() };
     let mut response = Response::new(Body::from_stream(stream::unfold(writer, Writer::step)));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -93,22 +97,42 @@ struct Shown {
 /// One open stream.
 struct Writer {
     live: EventStream,
-    texts: Texts,
     shown: Shown,
     /// Events up to this id were replayed.
     replayed: EventId,
     /// Sent first.
     head: Option<Bytes>,
+    /// Set anew when it rings and not with each event: a busy stream never touches it.
+    alarm: Pin<Box<Sleep>>,
+    /// When something was given to the connection.
+    written_at: Instant,
 }
 
 impl Writer {
     async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        if let Some(head) = self.head.take() {
-            return Some((Ok(head), self));
-        }
+        let text = match self.head.take() {
+            Some(head) => head,
+            None => self.next().await?,
+        };
+        self.written_at = Instant::now();
+        Some((Ok(text), self))
+    }
+
+    /// What is to be written next; none: the stream is over.
+    async fn next(&mut self) -> Option<Bytes> {
         loop {
-            let Ok(item) = tokio::time::timeout(KEEP_ALIVE, self.live.next()).await else {
-                return Some((Ok(Bytes::from_static(b"\n")), self));
+            let item = tokio::select! {
+                biased;
+                item = self.live.next() => item,
+                () = self.alarm.as_mut() => {
+                    let (due, now) = (self.written_at + KEEP_ALIVE, Instant::now());
+                    let is_silent = due <= now;
+                    self.alarm.as_mut().reset(if is_silent { now + KEEP_ALIVE } else { due });
+                    if is_silent {
+                        return Some(Bytes::from_static(b"\n"));
+                    }
+                    continue;
+                }
             };
             let text = match item {
                 StreamItem::Events(events) => self.text_of_all(&events),
@@ -116,7 +140,7 @@ impl Writer {
                 StreamItem::Closed => return None,
             };
             if !text.is_empty() {
-                return Some((Ok(text), self));
+                return Some(text);
             }
         }
     }
@@ -125,38 +149,38 @@ impl Writer {
         if let [event] = events
             && event.id > self.replayed
         {
-            return self.texts.of(event, self.shown);
+            return text_of_event(event, self.shown);
         }
         let mut out = Vec::with_capacity(events.len() * 256);
         for event in events.iter().filter(|event| event.id > self.replayed) {
-            out.extend_from_slice(&self.texts.of(event, self.shown));
+            out.extend_from_slice(&text_of_event(event, self.shown));
         }
         out.into()
     }
 }
 
-/// The texts of the last events: an event that many streams show is written once.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Texts {
-    last: Arc<Mutex<VecDeque<(EventId, Shown, Bytes)>>>,
+thread_local! {
+    /// The texts of the last events: one that many streams show is written once by each thread that
+    /// serves some of them, and no thread waits for another.
+    static TEXTS: RefCell<VecDeque<(Arc<Event>, Shown, Bytes)>> = const { RefCell::new(VecDeque::new()) };
 }
 
-impl Texts {
-    fn of(&self, event: &Event, shown: Shown) -> Bytes {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = last.iter().rev().find(|(id, how, _)| (*id, *how) == (event.id, shown));
+fn text_of_event(event: &Arc<Event>, shown: Shown) -> Bytes {
+    TEXTS.with_borrow_mut(|texts| {
+        let known =
+            texts.iter().rev().find(|(other, how, _)| Arc::ptr_eq(other, event) && *how == shown);
         if let Some((_, _, text)) = known {
             return text.clone();
         }
         let mut out = Vec::with_capacity(256);
         write_event(&mut out, event, shown);
         let text = Bytes::from(out);
-        if last.len() >= TEXTS_MAX {
-            last.pop_front();
+        if texts.len() >= TEXTS_MAX {
+            texts.pop_front();
         }
-        last.push_back((event.id, shown, text.clone()));
+        texts.push_back((Arc::clone(event), shown, text.clone()));
         text
-    }
+    })
 }
 
 fn write_event(out: &mut Vec<u8>, event: &Event, shown: Shown) {

@@ -12,7 +12,6 @@ use crate::console::Fleets;
 use crate::limits::{Limits, LimitsConfig};
 use crate::mfa::{self, Challenges};
 use crate::password::{PASSWORD_BYTES_MAX, Passwords};
-use crate::sse::Texts;
 use crate::webhooks::{Webhooks, WebhooksConfig};
 
 /// Renders the metrics in the text format of Prometheus.
@@ -35,6 +34,8 @@ pub enum Registration {
     /// The operator alone.
     #[default]
     Closed,
+    /// Whoever was invited by the operator.
+    Invitation,
     /// Anybody.
     Open,
 }
@@ -60,8 +61,6 @@ pub struct State {
     pub(crate) challenges: Challenges,
     /// Webhooks at work.
     pub(crate) webhooks: Webhooks,
-    /// Texts that event streams share.
-    pub(crate) texts: Texts,
     /// Whether this server itself speaks TLS.
     pub(crate) is_tls: bool,
     /// Fleets whose list is open in a console.
@@ -90,7 +89,6 @@ impl State {
             registration: config.registration,
             challenges: Challenges::default(),
             webhooks,
-            texts: Texts::default(),
             is_tls: false,
             fleets: Fleets::default(),
         }

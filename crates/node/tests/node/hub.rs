@@ -116,3 +116,28 @@ async fn a_reader_that_waits_is_woken_by_events_and_by_the_end() {
     let mut late = hub.subscribe(StreamFilter::account(OURS), StreamBound::default());
     assert_eq!(late.next().await, StreamItem::Closed);
 }
+
+/// More than are woken at once.
+#[tokio::test]
+async fn readers_that_are_woken_in_turns_get_what_came_meanwhile_in_one_piece() {
+    let hub = EventHub::new();
+    let waking = hub.clone();
+    let task = tokio::spawn(async move { waking.wake_readers().await });
+    tokio::task::yield_now().await;
+    let all = StreamFilter::account(OURS);
+    let readers = (0..200).map(|_| hub.subscribe(all.clone(), StreamBound::default()));
+    let readers = readers.map(|mut stream| {
+        tokio::spawn(async move { (ids(&stream.next().await), ids(&stream.next().await)) })
+    });
+    let readers: Vec<_> = readers.collect();
+    tokio::task::yield_now().await;
+    hub.push(&[event(1, OURS, Origin::Api, "a")]);
+    hub.push(&[event(2, OURS, Origin::Api, "a")]);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    hub.push(&[event(3, OURS, Origin::Api, "a")]);
+    for reader in readers {
+        assert_eq!(reader.await.expect("woken"), (vec![1, 2], vec![3]));
+    }
+    hub.close();
+    task.await.expect("ended");
+}
