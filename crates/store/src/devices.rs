@@ -163,6 +163,6 @@ pub trait Devices: Send + Sync {
         &self,
         id: DeviceId,
     ) -> Result<Option<(SystemDescription, Timestamp)>, StoreError>;
-    /// The newest vitals of a device, newest first, at most `limit`.
+    /// The newest vitals of a device, newest first, at most `limit`. 1,000 are kept, of 30 days.
     async fn vitals(&self, id: DeviceId, limit: u32) -> Result<Vec<Vitals>, StoreError>;
 }

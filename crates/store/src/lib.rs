@@ -18,6 +18,7 @@ mod error;
 mod files;
 mod firmware;
 mod fold;
+mod invitations;
 mod ledger;
 mod letters;
 mod private;
@@ -47,6 +48,7 @@ pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vi
 pub use error::{AppendError, OpenError, StoreError};
 pub use files::{FileHash, Files, FilesConfig, S3Config};
 pub use firmware::{Firmware, ProductFirmware, SystemModule};
+pub use invitations::{Invitation, Invitations};
 pub use journal::{Counted, CountedOperation, Journal, KeptBounds, WhoseOperations};
 pub use ledger::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Sum};
 pub use letters::{Letter, Letters};

@@ -16,7 +16,7 @@ use crate::private;
 use crate::sqlite::Tables;
 use crate::{
     Accounts, Agreements, Assignments, Claims, Clients, Deliveries, Devices, Files, FilesConfig,
-    Firmware, Kept, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay, RollUp,
+    Firmware, Invitations, Kept, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay, RollUp,
     SecondFactors, Settings, StoreError, Teams, Tokens, Updates, UsageReports, Webhooks,
 };
 
@@ -165,6 +165,11 @@ impl Store {
 
     /// Teams, customers and serial numbers.
     pub fn teams(&self) -> &dyn Teams {
+        &self.tables
+    }
+
+    /// Who may create an account.
+    pub fn invitations(&self) -> &dyn Invitations {
         &self.tables
     }
 

@@ -68,15 +68,18 @@ pub trait Teams: Send + Sync {
     ) -> Result<Option<Customer>, StoreError>;
     /// The customers of a product, oldest first.
     async fn customers(&self, product: ProductId) -> Result<Vec<Customer>, StoreError>;
-    /// Keeps a device out of a product.
+    /// Keeps a device out of a product; its key is good for nothing until it is let in again, or claimed
+    /// by somebody who has nothing to do with the product.
     async fn deny(
         &self,
         product: ProductId,
         device: DeviceId,
         at: Timestamp,
     ) -> Result<(), StoreError>;
-    /// Lets a device in again.
-    async fn allow(&self, product: ProductId, device: DeviceId) -> Result<(), StoreError>;
+    /// Lets a device in again; tells whether it was kept out.
+    async fn allow(&self, product: ProductId, device: DeviceId) -> Result<bool, StoreError>;
+    /// Whether any product keeps the device out.
+    async fn is_denied(&self, device: DeviceId) -> Result<bool, StoreError>;
     /// The devices kept out of a product, by id.
     async fn denied(&self, product: ProductId) -> Result<Vec<DeviceId>, StoreError>;
     /// Gives a device its serial number; [`StoreError::Taken`] if another one has it.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use model::{AccountId, Timestamp};
+use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::value::{Columns, folded_case, number};
@@ -16,11 +17,10 @@ impl Accounts for Tables {
         password_hash: &str,
         at: Timestamp,
     ) -> Result<Account, StoreError> {
-        let sql = "INSERT INTO accounts (email, email_key, password_hash, created_at) \
-                   VALUES ($1, $2, $3, $4) RETURNING id, email, password_hash, info, created_at";
-        let query = sqlx::query(sql).bind(email).bind(folded_case(email));
-        let query = query.bind(password_hash).bind(at.0);
-        account(&query.fetch_one(&self.pool).await.map_err(failed)?)
+        let mut tx = self.write().await?;
+        let account = insert(&mut tx, email, password_hash, at).await?;
+        tx.commit().await.map_err(failed)?;
+        Ok(account)
     }
 
     async fn by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
@@ -101,6 +101,20 @@ impl Accounts for Tables {
         found(&query.execute(&mut *tx).await.map_err(failed)?)?;
         tx.commit().await.map_err(failed)
     }
+}
+
+/// Creates an account; [`StoreError::Taken`] if the address has one.
+pub(super) async fn insert(
+    to: &mut SqliteConnection,
+    email: &str,
+    password_hash: &str,
+    at: Timestamp,
+) -> Result<Account, StoreError> {
+    let sql = "INSERT INTO accounts (email, email_key, password_hash, created_at) \
+               VALUES ($1, $2, $3, $4) RETURNING id, email, password_hash, info, created_at";
+    let query = sqlx::query(sql).bind(email).bind(folded_case(email));
+    let query = query.bind(password_hash).bind(at.0);
+    account(&query.fetch_one(to).await.map_err(failed)?)
 }
 
 fn account(row: &SqliteRow) -> Result<Account, StoreError> {

@@ -281,6 +281,12 @@ pub(super) async fn give(
                AND other.name_key = devices.name_key)";
     let query = sqlx::query(sql).bind(id.0.to_vec()).bind(number(account.0));
     query.execute(&mut *to).await.map_err(failed)?;
+    // Who has nothing to do with the products that deny it takes the device out of their hands.
+    let sql = "DELETE FROM denied_devices WHERE device = $1 AND product NOT IN \
+               (SELECT id FROM products WHERE account = $2 \
+               UNION SELECT product FROM customers WHERE account = $2)";
+    let query = sqlx::query(sql).bind(id.0.to_vec()).bind(number(account.0));
+    query.execute(&mut *to).await.map_err(failed)?;
     let query = sqlx::query("UPDATE devices SET account = $2, claimed_at = $3 WHERE id = $1");
     let query = query.bind(id.0.to_vec()).bind(number(account.0)).bind(at.0);
     found(&query.execute(&mut *to).await.map_err(failed)?)

@@ -11,8 +11,9 @@ use super::{Tables, devices, failed, fold_ledger, points, rows};
 use crate::StoreError;
 use crate::fold::{Changes, SessionBody, SessionChange, Tally, pack};
 
-/// Vitals kept of each device.
-const VITALS_KEPT: i64 = 100;
+/// Vitals kept of each device: the newest, and none older than 30 days before the last.
+const VITALS_KEPT: i64 = 1_000;
+const VITALS_MS_KEPT: i64 = 30 * 86_400_000;
 
 type Device<'t> = (&'t DeviceId, &'t Changes);
 
@@ -212,9 +213,10 @@ async fn write_vitals(to: &mut SqliteConnection, tally: &Tally) -> Result<(), St
                    ON CONFLICT (device, told_at) DO UPDATE SET body = excluded.body";
         let query = sqlx::query(sql).bind(&device.0[..]).bind(at.0).bind(&body[..]);
         query.execute(&mut *to).await.map_err(failed)?;
-        let sql = "DELETE FROM vitals WHERE device = $1 AND told_at <= (SELECT told_at \
-                   FROM vitals WHERE device = $1 ORDER BY told_at DESC LIMIT 1 OFFSET $2)";
+        let sql = "DELETE FROM vitals WHERE device = $1 AND (told_at <= $3 OR told_at <= (SELECT \
+                   told_at FROM vitals WHERE device = $1 ORDER BY told_at DESC LIMIT 1 OFFSET $2))";
         let query = sqlx::query(sql).bind(&device.0[..]).bind(VITALS_KEPT);
+        let query = query.bind(at.0.saturating_sub(VITALS_MS_KEPT));
         query.execute(&mut *to).await.map_err(failed)?;
     }
     Ok(())

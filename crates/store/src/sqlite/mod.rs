@@ -10,6 +10,7 @@ mod devices;
 mod firmware;
 mod fold;
 mod fold_ledger;
+mod invitations;
 mod ledger;
 mod letters;
 mod line;

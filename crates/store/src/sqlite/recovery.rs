@@ -16,13 +16,16 @@ use super::{Tables, failed};
 use crate::fold::{DescriptionId, SessionBody};
 use crate::{Recovery, Registered, StoreError, StoredSession};
 
-/// A device's row with the owner of its product, as a line.
+/// A device's row with the owner of its product, as a line. The key of a device that a product denies
+/// is no key: it cannot connect.
 macro_rules! registered_line {
     ($rest:literal) => {
         concat!(
             "SELECT d.id, hex(d.id) || ',' || ifnull(d.account, '') || ',' || \
              ifnull(d.product, '') || ',' || ifnull(hex(d.name), '') || ',' || \
-             ifnull(d.platform, '') || ',' || ifnull(hex(d.key_hash), '') || ',' || \
+             ifnull(d.platform, '') || ',' || CASE WHEN d.id IN \
+             (SELECT device FROM denied_devices) THEN '' ELSE ifnull(hex(d.key_hash), '') END \
+             || ',' || \
              ifnull(p.account, '') || ',' || ifnull(p.location_opt_in, '') AS line \
              FROM devices AS d LEFT JOIN products AS p ON p.id = d.product ",
             $rest

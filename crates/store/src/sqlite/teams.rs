@@ -118,11 +118,17 @@ impl Teams for Tables {
         Ok(())
     }
 
-    async fn allow(&self, product: ProductId, device: DeviceId) -> Result<(), StoreError> {
+    async fn allow(&self, product: ProductId, device: DeviceId) -> Result<bool, StoreError> {
         let query = sqlx::query("DELETE FROM denied_devices WHERE product = $1 AND device = $2");
         let query = query.bind(i64::from(product.0)).bind(device.0.to_vec());
-        query.execute(&self.pool).await.map_err(failed)?;
-        Ok(())
+        let done = query.execute(&self.pool).await.map_err(failed)?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn is_denied(&self, device: DeviceId) -> Result<bool, StoreError> {
+        let query = sqlx::query("SELECT 1 FROM denied_devices WHERE device = $1 LIMIT 1");
+        let row = query.bind(device.0.to_vec()).fetch_optional(&self.pool).await;
+        Ok(row.map_err(failed)?.is_some())
     }
 
     async fn denied(&self, product: ProductId) -> Result<Vec<DeviceId>, StoreError> {
