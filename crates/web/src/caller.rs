@@ -1,25 +1,19 @@
 //! Who asks, for what: a request's fields and the account behind its token.
 
-use axum::body::Bytes;
-use axum::extract::multipart::MultipartError;
-use axum::extract::{FromRequest, Multipart, Request};
-use axum::http::{HeaderMap, header, request::Parts};
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{AccountId, DeviceId};
 use store::{Device, Token, TokenHash};
 
+use crate::body::{self, Body, Sender, Upload};
 use crate::console::cookie;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::rights;
 use crate::routes::Needs;
 use crate::state::{State, utc_now};
-
-/// Parts of a multipart body.
-const PARTS_MAX: usize = 100;
-/// Longest file name kept.
-const FILE_NAME_CHARS_MAX: usize = 128;
 
 /// A request before anybody looked at its token.
 #[derive(Debug)]
@@ -29,16 +23,6 @@ pub(crate) struct Anonymous {
     pub(crate) session: Option<String>,
     pub(crate) query: Fields,
     pub(crate) fields: Fields,
-    pub(crate) files: Vec<Upload>,
-}
-
-/// A file of a multipart body.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Upload {
-    /// The last component of its name.
-    pub(crate) name: String,
-    /// What it holds.
-    pub(crate) bytes: Bytes,
 }
 
 /// A request with a valid token.
@@ -86,13 +70,10 @@ impl Actor {
 }
 
 impl Anonymous {
-    /// The token, wherever the caller put it: header, query, form; else the console's cookie.
+    /// The token, wherever the caller put it.
     fn token(&self) -> Option<String> {
-        bearer(&self.headers)
-            .or_else(|| self.query.text("access_token"))
-            .or_else(|| self.fields.text("access_token"))
-            .filter(|token| !token.is_empty())
-            .or_else(|| self.session.clone())
+        token_of_head(&self.headers, &self.query, self.session.as_ref())
+            .or_else(|| token_in(&self.fields))
     }
 
     /// User and password of an `Authorization: Basic` header.
@@ -112,14 +93,30 @@ impl Anonymous {
     /// Looks the token up; one that is not good for what the route needs is refused.
     pub(crate) async fn identify(&self, state: &State, needs: Needs) -> Result<Actor, ApiError> {
         let token = self.token().ok_or_else(ApiError::no_token)?;
-        let found = state.store.tokens().find(TokenHash::of(&token)).await?;
-        let token = found.ok_or_else(ApiError::invalid_token)?;
-        if token.expires_at.is_some_and(|end| end <= utc_now()) {
-            return Err(ApiError::expired_token());
-        }
-        rights::check(&token, needs)?;
-        Ok(Actor { account: token.account, token, needs })
+        actor_of(state, &token, needs).await
     }
+}
+
+/// Looks a token up.
+pub(crate) async fn actor_of(state: &State, token: &str, needs: Needs) -> Result<Actor, ApiError> {
+    let found = state.store.tokens().find(TokenHash::of(token)).await?;
+    let token = found.ok_or_else(ApiError::invalid_token)?;
+    if token.expires_at.is_some_and(|end| end <= utc_now()) {
+        return Err(ApiError::expired_token());
+    }
+    rights::check(&token, needs)?;
+    Ok(Actor { account: token.account, token, needs })
+}
+
+/// The token that a request names before its body: in a header, in the query, else in the console's
+/// cookie.
+fn token_of_head(headers: &HeaderMap, query: &Fields, session: Option<&String>) -> Option<String> {
+    let named = bearer(headers).filter(|token| !token.is_empty()).or_else(|| token_in(query));
+    named.or_else(|| session.cloned())
+}
+
+fn token_in(fields: &Fields) -> Option<String> {
+    fields.text("access_token").filter(|token| !token.is_empty())
 }
 
 fn authorization(headers: &HeaderMap) -> Option<&str> {
@@ -139,21 +136,10 @@ impl FromRequest<State> for Anonymous {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let query = Fields::from_form(parts.uri.query().unwrap_or_default().as_bytes())?;
-        let content_type = content_type(&parts);
-        let headers = parts.headers.clone();
-        let session = cookie::token(&parts.method, &headers);
-        let request = Request::from_parts(parts, body);
-        if content_type.starts_with("multipart/form-data") {
-            let (fields, files) = read_parts(request, state).await?;
-            return Ok(Self { headers, session, query, fields, files });
-        }
-        let body = Bytes::from_request(request, state)
-            .await
-            .map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
-        let fields = Fields::from_body(&content_type, &body)?;
-        Ok(Self { headers, session, query, fields, files: Vec::new() })
+        let head = Head::of(&request)?;
+        let Body { fields, .. } = body::read(request, state, Sender::Anybody).await?;
+        let Head { headers, session, query, .. } = head;
+        Ok(Self { headers, session, query, fields })
     }
 }
 
@@ -161,44 +147,34 @@ impl FromRequest<State> for Caller {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &State) -> Result<Self, ApiError> {
-        let (parts, body) = request.into_parts();
-        let needs = rights::needs(&parts);
-        let request = Request::from_parts(parts, body);
-        let anonymous = Anonymous::from_request(request, state).await?;
-        let actor = anonymous.identify(state, needs).await?;
-        let Anonymous { headers, query, fields, files, .. } = anonymous;
+        let Head { headers, session, query, needs } = Head::of(&request)?;
+        let sender = match token_of_head(&headers, &query, session.as_ref()) {
+            Some(token) => Sender::Known(actor_of(state, &token, needs).await?),
+            None => Sender::Unknown(needs),
+        };
+        let Body { fields, files, sender } = body::read(request, state, sender).await?;
+        let Sender::Known(actor) = sender else { return Err(ApiError::no_token()) };
         Ok(Self { actor, headers, query, fields, files })
     }
 }
 
-/// Fields and files of a multipart body, in any order; whatever has a file name is a file.
-async fn read_parts(request: Request, state: &State) -> Result<(Fields, Vec<Upload>), ApiError> {
-    let malformed = |why: MultipartError| ApiError::new(why.status(), &why.body_text());
-    let parts = Multipart::from_request(request, state).await;
-    let mut parts = parts.map_err(|why| ApiError::new(why.status(), &why.body_text()))?;
-    let (mut fields, mut files) = (Vec::new(), Vec::new());
-    while let Some(part) = parts.next_field().await.map_err(malformed)? {
-        let name = part.name().unwrap_or_default().to_owned();
-        let file_name = part.file_name().map(last_component);
-        let bytes = part.bytes().await.map_err(malformed)?;
-        if fields.len() + files.len() >= PARTS_MAX {
-            return Err(ApiError::bad_request("The body has too many parts"));
-        }
-        match file_name {
-            Some(name) => files.push(Upload { name, bytes }),
-            None => fields.push((name, String::from_utf8_lossy(&bytes).into_owned())),
-        }
+/// What a request says before its body.
+struct Head {
+    headers: HeaderMap,
+    session: Option<String>,
+    query: Fields,
+    needs: Needs,
+}
+
+impl Head {
+    fn of(request: &Request) -> Result<Self, ApiError> {
+        let headers = request.headers().clone();
+        let query = request.uri().query().unwrap_or_default();
+        Ok(Self {
+            session: cookie::token(request.method(), &headers),
+            query: Fields::from_form(query.as_bytes())?,
+            needs: rights::needs(request.extensions()),
+            headers,
+        })
     }
-    Ok((Fields::from_pairs(fields), files))
-}
-
-/// Clients may send a whole path of their own machine.
-fn last_component(path: &str) -> String {
-    let name = path.rsplit(['/', '\\']).next().unwrap_or_default();
-    name.chars().filter(|c| !c.is_control()).take(FILE_NAME_CHARS_MAX).collect()
-}
-
-fn content_type(parts: &Parts) -> String {
-    let value = parts.headers.get(header::CONTENT_TYPE);
-    value.and_then(|value| value.to_str().ok()).unwrap_or_default().trim().to_ascii_lowercase()
 }

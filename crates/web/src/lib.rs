@@ -6,6 +6,7 @@
 //! and [`State`].
 
 mod api;
+mod body;
 mod caller;
 mod console;
 pub mod error;

@@ -4,8 +4,7 @@
 //! products' clients carry scopes: names such as `devices:list`, and `product=N`, which keeps it to
 //! the routes of that product. `customer=N` is a customer's of the product: own devices, no more.
 
-use axum::http::StatusCode;
-use axum::http::request::Parts;
+use axum::http::{Extensions, StatusCode};
 use model::ProductId;
 use store::Token;
 
@@ -33,9 +32,9 @@ const OF_CUSTOMERS: [&str; 12] = [
 ];
 
 /// What the route of a request needs; routes outside the description need nothing.
-pub(crate) fn needs(parts: &Parts) -> Needs {
+pub(crate) fn needs(extensions: &Extensions) -> Needs {
     let none = Needs { scope: None, reach: Reach::Token };
-    parts.extensions.get::<Needs>().copied().unwrap_or(none)
+    extensions.get::<Needs>().copied().unwrap_or(none)
 }
 
 /// Whether a token is good for what a route needs.

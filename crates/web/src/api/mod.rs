@@ -39,7 +39,7 @@ use std::sync::LazyLock;
 
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::response::Html;
+use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, put};
 use axum::{Router, middleware};
 use tower_http::cors::{Any, CorsLayer};
@@ -53,6 +53,9 @@ use crate::state::State;
 
 /// Largest request body, in bytes: the largest event with its escapes.
 const BODY_BYTES_MAX: usize = 256 * 1024;
+/// What the framework says of what it refuses, in bytes.
+const REFUSAL_BYTES_MAX: usize = 4096;
+const JSON: &str = "application/json; charset=utf-8";
 /// What the page of the description may load: its own style.
 const PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 
@@ -67,6 +70,7 @@ pub fn router(state: State) -> Router {
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(middleware::from_fn_with_state(state.limits.clone(), guard))
+        .layer(middleware::map_response(in_json))
         .layer(cors())
         .with_state(state)
 }
@@ -107,7 +111,7 @@ fn described(description: &OpenApi) -> Router<State> {
     let json = description.to_json().unwrap_or_default();
     let text = page(description);
     let html = async move || ([(header::CONTENT_SECURITY_POLICY, PAGE_POLICY)], Html(text));
-    let kind = HeaderValue::from_static("application/json; charset=utf-8");
+    let kind = HeaderValue::from_static(JSON);
     let data = async move || ([(header::CONTENT_TYPE, kind)], json);
     Router::new().route("/openapi.json", get(data)).route("/docs", get(html))
 }
@@ -120,6 +124,31 @@ fn not_offered() -> Router<State> {
         .route("/v1/devices/{device}/backup_files", put(unknown_route))
         .route("/v1/products/{product}/devices/{device}/unprotect", put(unknown_route))
         .route("/v1/products/{product}/devices/{device}/target_profile", put(unknown_route))
+}
+
+/// What the framework itself refuses, such as a path that is no UTF-8, it refuses in plain text; here
+/// every refusal is JSON, and JSON tells its letters (`api/endpoints.md` §1.3, §1.4).
+async fn in_json(response: Response) -> Response {
+    let is_refusal = response.status().is_client_error() || response.status().is_server_error();
+    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let (is_text, is_json) = (
+        kind.is_some_and(|kind| kind.starts_with(b"text/plain")),
+        kind == Some(b"application/json".as_slice()),
+    );
+    let mut response = match is_refusal && is_text {
+        true => refusal_in_json(response).await,
+        false if is_json => response,
+        false => return response,
+    };
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+    response
+}
+
+async fn refusal_in_json(response: Response) -> Response {
+    let status = response.status();
+    let text = axum::body::to_bytes(response.into_body(), REFUSAL_BYTES_MAX).await;
+    let text = text.unwrap_or_default();
+    ApiError::new(status, &String::from_utf8_lossy(&text)).into_response()
 }
 
 async fn unknown_route() -> ApiError {

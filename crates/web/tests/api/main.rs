@@ -7,6 +7,7 @@ mod products;
 mod sink;
 mod support;
 mod teams;
+mod uploads;
 mod usage;
 mod users;
 mod webhooks;
