@@ -14,6 +14,7 @@ use sim::device::{Device, Observation};
 use sim::live::Live;
 use support::fleet::{await_true, connect_all, operations, publish_answered, run_all};
 use support::folder::{Folder, Ports, identity};
+use support::watch::{await_metric, metric};
 use support::{Server, http};
 
 /// Webhooks here go to this machine.
@@ -112,4 +113,28 @@ fn a_delivery_that_was_open_when_the_server_died_is_made_by_the_next_one() {
     assert!(server.stop().success());
     let _server = folder.serve_again(&ports, &HERE);
     assert!(requests.recv_timeout(QUIET).is_err(), "what is done is not done again");
+}
+
+#[test]
+fn requests_are_counted_by_how_they_ended() {
+    let folder = Folder::new();
+    let (token, server) = (folder.token(), folder.serve_with(&HERE));
+    let url = server.url();
+    let listener = free_port();
+    add_hook(&server, &token, "well", listener.local_addr().expect("an address"));
+    let _requests = sink(listener, "ok".into());
+    add_hook(&server, &token, "dead", free_port().local_addr().expect("an address"));
+    for name in ["well", "well", "dead"] {
+        let form = format!("name={name}");
+        assert_eq!(http("POST", &format!("{url}/v1/devices/events"), &token, &form).0, 200);
+    }
+    let requests = "cloudchamber_webhook_requests_total";
+    await_metric(&url, requests, "outcome=\"success\"", 2);
+    await_metric(&url, requests, "outcome=\"unreachable\"", 1);
+    await_metric(&url, "cloudchamber_webhook_retries_total", "", 1);
+    await_metric(&url, "cloudchamber_webhook_waiting", "", 1);
+    await_metric(&url, "cloudchamber_webhook_seconds_count", "", 3);
+    assert_eq!(metric(&url, requests, ""), 3);
+    assert_eq!(metric(&url, "cloudchamber_webhook_throttled_total", ""), 0);
+    assert_eq!(metric(&url, "cloudchamber_webhook_discarded_total", ""), 0);
 }

@@ -12,6 +12,7 @@ mod console;
 pub mod error;
 mod fields;
 mod limits;
+mod metrics;
 mod mfa;
 mod paging;
 pub mod password;

@@ -1,7 +1,7 @@
 //! One webhook and one event: attempts, what became of them, and the events that tell it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::{AccountId, Event, EventData, ProductId, Timestamp};
 use reqwest::header::AUTHORIZATION;
@@ -16,6 +16,7 @@ use super::report::{Counted, shown_body};
 use super::request::{Outgoing, request};
 use super::template::Template;
 use super::{Shared, utc_now};
+use crate::metrics::{self, Ended};
 
 /// Tries of publishing an event that the node cannot take at the moment, and the time between them.
 const PUBLISH_TRIES: u32 = 5;
@@ -71,7 +72,9 @@ impl Shared {
             }
         };
         let (shown, host) = (shown_request(&outgoing), waiting.host.clone());
+        let begun = Instant::now();
         let sent = self.clients.send(outgoing, job.hook.definition.verify).await;
+        metrics::webhook_request(ended(&sent), begun.elapsed());
         match outcome(sent, &host) {
             Ok(answer) => {
                 self.succeeded(job, &answer, shown).await;
@@ -90,12 +93,18 @@ impl Shared {
     /// The host is spared: nothing was sent.
     pub(crate) async fn skipped(&self, waiting: Waiting<Job>) {
         let job = &waiting.job;
+        metrics::webhook_throttled();
         self.report(job, Counted::Skipped, "sleep", json!({"error": SLEEPING}));
         self.again_or_never(waiting, SLEEPING).await;
     }
 
     /// There was no room for it.
-    pub(crate) async fn discarded(&self, job: Job, why: &str) {
+    pub(crate) async fn crowded_out(&self, job: Job) {
+        metrics::webhook_discarded("no_room");
+        self.discarded(job, "Discarded: too many requests wait for this host").await;
+    }
+
+    async fn discarded(&self, job: Job, why: &str) {
         self.report(&job, Counted::Discarded, "discarded", json!({"error": why}));
         self.tell_failure(&job, why).await;
         self.finished(&job);
@@ -133,6 +142,7 @@ impl Shared {
         let is_first = waiting.job.attempts == 0;
         let Some(pause) = self.config.retry_after.get(waiting.job.attempts) else {
             let attempts = waiting.job.attempts + 1;
+            metrics::webhook_discarded("attempts");
             return self
                 .discarded(waiting.job, &format!("Discarded after {attempts} attempts: {why}"))
                 .await;
@@ -145,8 +155,9 @@ impl Shared {
         if is_first {
             self.tell_failure(&job, why).await;
         }
-        if refused.is_some() {
-            self.discarded(job, "Discarded: too many requests wait for this host").await;
+        match refused {
+            None => metrics::webhook_retry(),
+            Some(_) => self.crowded_out(job).await,
         }
     }
 
@@ -190,6 +201,17 @@ impl Shared {
             }
         }
         tracing::warn!(webhook = %hook.id, "a webhook's event could not be published");
+    }
+}
+
+/// What the metrics tell of a request.
+fn ended(sent: &Result<Answer, SendError>) -> Ended {
+    match sent {
+        Ok(answer) if (200..300).contains(&answer.status) => Ended::Success,
+        Ok(answer) => Ended::Status(answer.status),
+        Err(SendError::Late(..)) => Ended::TimedOut,
+        Err(SendError::Private(_)) => Ended::Private,
+        Err(SendError::Unreachable(_)) => Ended::Unreachable,
     }
 }
 

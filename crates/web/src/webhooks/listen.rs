@@ -170,8 +170,7 @@ impl Shared {
         let dropped = self.outbox().push(Waiting { host, owner, job });
         self.news.notify_one();
         if let Some(dropped) = dropped {
-            let why = "Discarded: too many requests wait for this host";
-            self.discarded(dropped.job, why).await;
+            self.crowded_out(dropped.job).await;
         }
     }
 }

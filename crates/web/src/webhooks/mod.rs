@@ -38,6 +38,7 @@ use self::outbox::{Bounds, Outbox, Turn};
 use self::progress::Progress;
 use self::report::{DAYS_KEPT, Reports};
 use self::template::Template;
+use crate::metrics;
 use crate::state::utc_now;
 
 /// How often counts and progress are written down.
@@ -106,6 +107,7 @@ struct Topics {
 impl Webhooks {
     /// Starts to work. Must be called inside a runtime.
     pub(crate) fn start(store: Arc<Store>, handle: Handle, config: WebhooksConfig) -> Self {
+        metrics::describe();
         let bounds =
             Bounds { running_per_host: config.requests_per_host_max.max(1), ..Bounds::default() };
         let shared = Arc::new(Shared {
@@ -290,6 +292,8 @@ async fn run(shared: Arc<Shared>) {
             () = shared.news.notified() => {}
             () = tokio::time::sleep(Duration::from_millis(wait.max(1))) => {}
             _ = flush.tick() => {
+                let waiting = shared.outbox().waiting();
+                metrics::webhooks_waiting(waiting);
                 shared.flush().await;
                 purge(&shared, &mut purged_day).await;
             }

@@ -144,6 +144,11 @@ impl<J> Outbox<J> {
         self.delayed.keys().next().map(|(due, _)| *due)
     }
 
+    /// Jobs that wait, the delayed ones included.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting
+    }
+
     fn wake(&mut self, now: u64) {
         while let Some(entry) = self.delayed.first_entry().filter(|entry| entry.key().0 <= now) {
             let job = entry.remove();

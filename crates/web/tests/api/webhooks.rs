@@ -232,17 +232,85 @@ async fn a_target_that_recovers_gets_the_event_after_all() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn redirects_are_not_followed_and_final() {
-    let (mut scene, secret) = (Scene::new().await, Sink::saying("secret").await);
-    let to = secret.url("/admin");
-    let redirect = move |_| (StatusCode::FOUND, [(header::LOCATION, to.clone())]).into_response();
-    let sink = Sink::answering(redirect).await;
-    scene.hook(json!({"event": "a", "url": sink.url("/")})).await;
-    scene.publish("a", "").await;
-    assert_eq!(scene.told().await, told("hook-error/a/0", "error status 302 from 127.0.0.1"));
-    assert_eq!(scene.told_within(LIMIT).await, None);
-    assert_eq!((sink.calls().len(), secret.calls().len()), (1, 0));
-    scene.world.stop().await;
+async fn redirects_to_loopback_or_anywhere_are_not_followed_and_final() {
+    for status in [StatusCode::FOUND, StatusCode::PERMANENT_REDIRECT] {
+        let (mut scene, secret) = (Scene::new().await, Sink::saying("secret").await);
+        for (count, to) in [secret.url("/admin"), "http://192.0.2.1/".into()].iter().enumerate() {
+            let location = to.clone();
+            let answer = move |_| (status, [(header::LOCATION, location.clone())]).into_response();
+            let sink = Sink::answering(answer).await;
+            let name = format!("to-{count}");
+            scene.hook(json!({"event": name, "url": sink.url("/")})).await;
+            scene.publish(&name, "").await;
+            let text = format!("error status {} from 127.0.0.1", status.as_u16());
+            assert_eq!(scene.told().await, told(&format!("hook-error/{name}/0"), &text));
+            assert_eq!(scene.told_within(LIMIT).await, None);
+            assert_eq!((sink.calls().len(), secret.calls().len()), (1, 0));
+        }
+        scene.world.stop().await;
+    }
+}
+
+/// How a target of [`Bad`] behaves.
+#[derive(Debug, Clone, Copy)]
+enum Bad {
+    Drips,
+    Fails,
+    Floods,
+    Hangs,
+    Redirects,
+    Refuses,
+}
+
+impl Bad {
+    async fn target(self) -> String {
+        let address = match self {
+            Self::Drips => raw(drip).await,
+            Self::Floods => raw(flood).await,
+            Self::Hangs => raw(hang).await,
+            Self::Refuses => {
+                let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+                free.local_addr().expect("an address")
+            }
+            Self::Fails => Sink::failing(StatusCode::INTERNAL_SERVER_ERROR).await.address,
+            Self::Redirects => {
+                let elsewhere = |_| (StatusCode::FOUND, [(header::LOCATION, "/")]).into_response();
+                Sink::answering(elsewhere).await.address
+            }
+        };
+        format!("http://{address}/")
+    }
+
+    /// What the host's attempts after many faults are: skipped, unless they were no faults of its own.
+    fn is_throttled(self) -> bool {
+        !matches!(self, Self::Floods | Self::Redirects)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_target_is_throttled_and_another_webhook_is_served_at_once() {
+    use Bad::{Drips, Fails, Floods, Hangs, Redirects, Refuses};
+    for bad in [Drips, Fails, Floods, Hangs, Redirects, Refuses] {
+        let (mut scene, fine) = (Scene::new().await, Sink::elsewhere("ok").await);
+        let id = scene.hook(json!({"event": "bad", "url": bad.target().await})).await;
+        scene.hook(json!({"event": "fine", "url": fine.url("/")})).await;
+        for _ in 0..20 {
+            scene.publish("bad", "").await;
+        }
+        for number in 0..5 {
+            scene.publish("fine", &number.to_string()).await;
+        }
+        let mut served = 0;
+        while served < 5 {
+            served += usize::from(scene.told().await.name == "hook-sent/fine");
+        }
+        assert_eq!(fine.calls().len(), 5, "{bad:?}");
+        tokio::time::sleep(3 * LIMIT).await;
+        let counted = scene.report(&id).await["counters"][0].clone();
+        let skipped = counted["sleep"].as_u64().unwrap_or(0);
+        assert_eq!(skipped > 0, bad.is_throttled(), "{bad:?}: {counted}");
+        scene.world.stop().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
