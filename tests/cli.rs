@@ -488,6 +488,9 @@ fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("serve", vec!["--config", "--data", "--demo", "--ready-json"]),
         ("user add", vec!["<EMAIL>", "--password-stdin", "--data", "--json"]),
+        ("user invite", vec!["<EMAIL>", "--days", "--data", "--json"]),
+        ("user invitations", vec!["--data", "--json"]),
+        ("user withdraw", vec!["<EMAIL>", "--data", "--json"]),
         ("token create", vec!["<EMAIL>", "--expires-in", "--data", "--json"]),
         (
             "device add",

@@ -2,6 +2,7 @@
 //! folder) and on a stopped one (straight on the store) alike.
 
 mod billing;
+mod invitations;
 mod modules;
 mod why;
 
@@ -18,6 +19,7 @@ use tokio::net::{UnixListener, UnixStream};
 use web::{TokenLife, TokenRequest};
 
 pub use billing::{DeviceUsageLine, PlanOrder, Share, UsageLine};
+pub use invitations::InvitationLine;
 pub use modules::ModuleLine;
 pub use why::{CountedLine, CountedList};
 
@@ -37,6 +39,20 @@ pub enum Request {
         email: String,
         /// Its password, in clear: the socket is the owner's alone.
         password: String,
+    },
+    /// Mail somebody a code to create an account with.
+    Invite {
+        /// To whom.
+        email: String,
+        /// How long it is good.
+        days: u32,
+    },
+    /// List the open invitations.
+    ListInvitations,
+    /// Take an invitation back.
+    Withdraw {
+        /// Whose.
+        email: String,
     },
     /// Make a token.
     CreateToken {
@@ -119,6 +135,22 @@ pub enum Reply {
         /// Its number.
         id: u64,
         /// Its address.
+        email: String,
+    },
+    /// Somebody was invited.
+    Invited {
+        /// The address.
+        email: String,
+        /// The code, shown once.
+        code: String,
+        /// Until when it is good, ISO 8601.
+        expires_at: String,
+    },
+    /// The open invitations.
+    Invitations(Vec<InvitationLine>),
+    /// An invitation was taken back.
+    Withdrawn {
+        /// The address.
         email: String,
     },
     /// A token, shown once.
@@ -260,6 +292,9 @@ impl Desk {
     async fn answer(&self, request: Request) -> Reply {
         let done = match request {
             Request::AddUser { email, password } => self.add_user(&email, &password).await,
+            Request::Invite { email, days } => self.invite(&email, days).await,
+            Request::ListInvitations => self.list_invitations().await,
+            Request::Withdraw { email } => self.withdraw(&email).await,
             Request::CreateToken { email, expires_in } => {
                 self.create_token(&email, expires_in).await
             }

@@ -302,6 +302,8 @@ pub struct RegistrationConfig {
 pub enum RegistrationMode {
     /// The operator alone.
     Closed,
+    /// Whoever has an invitation.
+    Invitation,
     /// Anybody.
     Open,
 }
@@ -398,6 +400,7 @@ impl Config {
             limits: self.limits.to_web()?,
             registration: match self.registration.mode {
                 RegistrationMode::Closed => web::Registration::Closed,
+                RegistrationMode::Invitation => web::Registration::Invitation,
                 RegistrationMode::Open => web::Registration::Open,
             },
             webhooks: web::WebhooksConfig {

@@ -33,7 +33,7 @@ struct Args {
 enum Command {
     /// Run the server.
     Serve(serve::Args),
-    /// Create accounts.
+    /// Create accounts, and invite people to create theirs.
     #[command(subcommand)]
     User(user::Command),
     /// Make access tokens for the API.

@@ -11,6 +11,7 @@ mod caller;
 mod console;
 pub mod error;
 mod fields;
+mod invitation;
 mod limits;
 mod metrics;
 mod mfa;
@@ -26,6 +27,7 @@ mod token;
 mod webhooks;
 
 pub use api::{openapi, router};
+pub use invitation::{InviteError, invite};
 pub use limits::{LimitsConfig, Network};
 pub use serve::{
     Certificate, CertificateError, CertificateFiles, HttpServer, Listeners, Peer, serve,

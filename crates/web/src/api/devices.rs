@@ -65,6 +65,7 @@ pub(crate) async fn full_object(state: &State, device: &Device) -> Result<Value,
         fields.insert("last_iccid".into(), json!(system.iccid));
     }
     assigned(state, device, &mut shown).await?;
+    shown["denied"] = json!(state.store.teams().is_denied(device.id).await?);
     let update = state.updates.of_device(device.id).await?;
     shown["firmware_update"] = update.as_ref().map_or(Value::Null, flash::shown);
     Ok(shown)

@@ -1,5 +1,7 @@
 //! `/v1/diagnostics`: the vital signs that devices told.
 
+use std::ops::Range;
+
 use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
@@ -8,13 +10,15 @@ use model::vitals::named;
 use serde_json::{Map, Value, json};
 use store::Vitals;
 
+use crate::api::oauth::parse_time;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::scope::Scope;
 use crate::state::State;
 
-/// Reports in a history.
+/// Reports in a history: all that are kept.
 const HISTORY_MAX: u32 = 1_000;
+const DAY_MS: i64 = 86_400_000;
 
 pub(crate) async fn last(
     Shared(state): Shared<State>,
@@ -35,9 +39,29 @@ pub(crate) async fn history(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let device = device(&state, &caller, &path).await?;
+    let span = span(&caller)?;
     let told = state.store.devices().vitals(device, HISTORY_MAX).await?;
-    let told: Vec<Value> = told.iter().map(|vitals| shown(device, vitals)).collect();
+    let told = told.iter().filter(|vitals| span.contains(&vitals.at.0));
+    let told: Vec<Value> = told.map(|vitals| shown(device, vitals)).collect();
     Ok(Json(json!({"diagnostics": told})))
+}
+
+/// From `start_date` to `end_date`, in milliseconds since 1970; a date without a time is its whole day.
+fn span(caller: &Caller) -> Result<Range<i64>, ApiError> {
+    let start = time(caller, "start_date", 0)?;
+    let end = time(caller, "end_date", DAY_MS)?;
+    Ok(start.unwrap_or(i64::MIN)..end.unwrap_or(i64::MAX))
+}
+
+/// A time of the query, `of_day_ms` later if it is a date alone.
+fn time(caller: &Caller, key: &str, of_day_ms: i64) -> Result<Option<i64>, ApiError> {
+    let Some(text) = caller.query.text(key).filter(|text| !text.is_empty()) else {
+        return Ok(None);
+    };
+    let at = parse_time(&text).ok_or_else(|| {
+        ApiError::bad_request(&format!("{key} must be YYYY-MM-DD or an ISO 8601 time"))
+    })?;
+    Ok(Some(if text.contains('T') { at.0 } else { at.0 + of_day_ms }))
 }
 
 /// Asks the device. Its answer is the next report, and an event `spark/device/diagnostics/update`.

@@ -30,7 +30,7 @@ mod usage_days;
 mod usage_reports;
 mod usage_table;
 pub(crate) mod user;
-mod users;
+pub(crate) mod users;
 mod webhook_table;
 pub(crate) mod webhooks;
 

@@ -178,20 +178,21 @@ pub(crate) fn life(request: &Anonymous) -> Result<TokenLife, ApiError> {
 }
 
 /// `2026-01-31`, `2026-01-31T12:34:56Z` or with milliseconds, in UTC.
-fn parse_time(text: &str) -> Option<Timestamp> {
+pub(crate) fn parse_time(text: &str) -> Option<Timestamp> {
     let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
     let mut date = date.split('-').map(str::parse::<i64>);
     let (year, month, day) = (date.next()?.ok()?, date.next()?.ok()?, date.next()?.ok()?);
     let time = time.strip_suffix('Z').unwrap_or(time);
     let mut time = time.split(':').map(str::parse::<f64>);
     let (hour, minute, second) = (time.next()?.ok()?, time.next()?.ok()?, time.next()?.ok()?);
-    let in_range = (1..=12).contains(&month)
+    let in_range = (0..=9999).contains(&year)
+        && (1..=12).contains(&month)
         && (1..=31).contains(&day)
         && (0.0..24.0).contains(&hour)
         && (0.0..60.0).contains(&minute)
         && (0.0..61.0).contains(&second);
-    let days = days_from_civil(year, month, day);
     in_range.then(|| {
+        let days = days_from_civil(year, month, day);
         let seconds = hour * 3600.0 + minute * 60.0 + second;
         Timestamp(days * 86_400_000 + (seconds * 1000.0) as i64)
     })
@@ -221,5 +222,6 @@ mod tests {
         assert_eq!(time.to_string(), "2026-01-31T12:34:56.789Z");
         assert_eq!(parse_time("tomorrow"), None);
         assert_eq!(parse_time("2026-13-01"), None);
+        assert_eq!(parse_time("9223372036854775807-01-01"), None);
     }
 }

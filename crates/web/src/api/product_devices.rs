@@ -28,10 +28,12 @@ pub(crate) async fn list(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let product = product_of(&state, &caller, &path).await?.id;
-    let matching = if caller.query.flag("quarantined") {
-        quarantined(&state, product).await?
-    } else {
-        matching(&state, product, &caller).await?
+    let (is_quarantine, is_denied) =
+        (caller.query.flag("quarantined"), caller.query.flag("denied"));
+    let matching = match (is_quarantine, is_denied) {
+        (true, _) => quarantined(&state, product).await?,
+        (false, true) => state.store.teams().denied(product).await?,
+        (false, false) => matching(&state, product, &caller).await?,
     };
     let page = Page::of(&caller.query, PAGE_DEFAULT)?;
     let meta = page.meta(matching.len());
@@ -40,7 +42,8 @@ pub(crate) async fn list(
     let mut objects = devices::objects(&state, &stored).await;
     show_assignments(&state, product, &ids, &mut objects).await?;
     for object in objects.as_array_mut().into_iter().flatten() {
-        object["quarantined"] = json!(caller.query.flag("quarantined"));
+        object["quarantined"] = json!(is_quarantine);
+        object["denied"] = json!(is_denied && !is_quarantine);
     }
     Ok(Json(json!({"devices": objects, "customers": [], "meta": meta})))
 }
@@ -109,10 +112,8 @@ pub(crate) async fn remove(
         state.store.teams().deny(product, device.id(), utc_now()).await?;
     }
     state.store.devices().set_product(device.id(), None).await?;
+    // The key of a denied device counts no more: its session ends.
     state.handle.device_changed(device.id()).await?;
-    if denied.is_some() {
-        state.handle.end_session(device.id());
-    }
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -248,7 +249,9 @@ async fn add_one(
     if device.product != Some(product.id) && !join(state, caller, product, &device).await? {
         return Ok(None);
     }
-    state.store.teams().allow(product.id, id).await?;
+    if state.store.teams().allow(product.id, id).await? {
+        state.handle.device_changed(id).await?;
+    }
     match &asked.serial {
         Some(serial) => Ok(set_serial(state, id, serial).await?.then_some(id)),
         None => Ok(Some(id)),

@@ -59,6 +59,7 @@ pub(super) fn devices() -> Routes {
                     "quarantined",
                     "true: those whose firmware names the product but that are not in it.",
                 )
+                .query("denied", "true: those that are kept out of it and cannot connect.")
                 .gives::<shape::ProductDevices>(),
             product_devices::list,
         )
@@ -227,6 +228,8 @@ pub(super) fn customers() -> Routes {
         .add(
             get("/v1/products/{product}/diagnostics/{device}", "Lists the vital signs a device told.")
                 .needs("devices.diagnostics:get")
+                .query("start_date", "`YYYY-MM-DD` or a time; from then on.")
+                .query("end_date", "A day, which is in it as a whole, or a time, which is not.")
                 .gives::<shape::DiagnosticsHistory>(),
             diagnostics::history,
         )

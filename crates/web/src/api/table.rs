@@ -241,6 +241,8 @@ pub(super) fn devices() -> Routes {
         .add(
             get("/v1/diagnostics/{device}", "Lists the vital signs a device told, newest first.")
                 .needs("devices.diagnostics:get")
+                .query("start_date", "`YYYY-MM-DD` or a time; from then on.")
+                .query("end_date", "A day, which is in it as a whole, or a time, which is not.")
                 .gives::<shape::DiagnosticsHistory>(),
             diagnostics::history,
         )

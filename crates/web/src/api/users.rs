@@ -33,15 +33,43 @@ pub(crate) async fn create(
         return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
     }
     let email = request.fields.text("username").unwrap_or_default();
-    check_email(&email)?;
+    let email = email.trim();
+    check_email(email)?;
+    let code = invitation(&state, email, &request).await?;
     let info = info_of(request.fields.value("account_info"))?;
     let hash = new_hash(&state, request.fields.text("password")).await?;
-    let created = state.store.accounts().create(email.trim(), &hash, utc_now()).await;
-    let account = created.map_err(taken)?;
+    let created = match code {
+        None => state.store.accounts().create(email, &hash, utc_now()).await.map(Some),
+        Some(code) => state.store.invitations().accept(email, code, &hash, utc_now()).await,
+    };
+    let account = created.map_err(taken)?.ok_or_else(not_invited)?;
     if let Some(info) = info {
         state.store.accounts().set_info(account.id, Some(&info)).await?;
     }
     Ok(Json(json!({"ok": true})))
+}
+
+/// The code of the address's invitation, if one is asked for.
+async fn invitation(
+    state: &State,
+    email: &str,
+    request: &Anonymous,
+) -> Result<Option<TokenHash>, ApiError> {
+    if state.registration != Registration::Invitation {
+        return Ok(None);
+    }
+    let code = TokenHash::of(&request.fields.text("invitation").unwrap_or_default());
+    if state.store.invitations().is_invited(email, code, utc_now()).await? {
+        return Ok(Some(code));
+    }
+    Err(not_invited())
+}
+
+/// Says the same whether or not the address was invited.
+fn not_invited() -> ApiError {
+    let text = "This server takes registrations by invitation: send the code that was mailed as \
+                invitation, with the address that it was mailed to";
+    ApiError::errors(StatusCode::FORBIDDEN, text)
 }
 
 /// `account_info`, or with `current_password` a new `username` or `password`.
@@ -86,6 +114,7 @@ pub(crate) async fn delete(
         state.store.devices().list(account.id).await?.iter().map(|device| device.id).collect();
     for product in state.store.products().list(account.id).await? {
         devices.extend(state.store.products().devices(product.id).await?);
+        devices.extend(state.store.teams().denied(product.id).await?);
         devices.extend(delete_those_of(&state, product.id).await?);
     }
     state.store.accounts().delete(account.id).await?;

@@ -147,6 +147,8 @@ pub(crate) struct NewUser {
     /// An e-mail address.
     username: String,
     password: String,
+    /// The code of an invitation, where registration asks for one.
+    invitation: Option<String>,
     account_info: Option<BTreeMap<String, Value>>,
 }
 
@@ -273,6 +275,9 @@ pub(crate) struct Device {
     firmware_updates_enabled: bool,
     firmware_updates_forced: bool,
     safe_mode: bool,
+    /// Whether a product denies it: it cannot connect. Absent in lists.
+    #[schema(required = false)]
+    denied: bool,
     /// Of a product's device: whether it is left out of releases.
     #[schema(required = false)]
     development: bool,
