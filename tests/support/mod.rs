@@ -2,6 +2,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses the parts it needs")]
 
 pub mod browser;
+pub mod conformance;
 pub mod flash;
 pub mod fleet;
 pub mod folder;

@@ -36,7 +36,8 @@ pub(crate) fn execute(args: &Args) -> Outcome {
     let settings = server.known_things(&folder)?;
     // With names that do not exist first, with a device and a product that do then.
     for config in [None, Some(settings)] {
-        run(&mut attack(&program, &server, config.as_deref(), args))?;
+        // It keeps what it found where it runs.
+        run(attack(&program, &server, config.as_deref(), args).current_dir(&folder))?;
     }
     say("schemathesis found nothing");
     Ok(())

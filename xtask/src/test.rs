@@ -28,16 +28,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if failed == 0 { Ok(()) } else { Err("not green".into()) }
 }
 
-/// Installs what the tests need beyond Rust: the JavaScript client, Python's `cryptography` for the
+/// Installs what the tests need beyond Rust: the JavaScript clients, Python's `cryptography` for the
 /// independent server and `aiosmtpd` for mail, a browser, and a DTLS client that is not ours.
 fn set_up() -> Outcome {
-    let clients = root().join("tests/clients");
-    let installed = ["axe-core", "particle-api-js", "particle-cli"]
-        .iter()
-        .all(|package| clients.join("node_modules").join(package).exists());
-    if !installed {
-        shell::run(command("npm", &["ci", "--no-audit", "--no-fund"]).current_dir(&clients))?;
-    }
+    install_clients("tests/clients", &["axe-core", "particle-api-js", "particle-cli"], &[])?;
+    // Its dependencies build nothing that the tests use.
+    install_clients("tests/clients/newer", &["particle-cli"], &["--ignore-scripts"])?;
     for module in ["cryptography", "aiosmtpd"] {
         if !works("python3", &["-c", &format!("import {module}")]) {
             install_python(module)?;
@@ -50,6 +46,17 @@ fn set_up() -> Outcome {
         install(&["gnutls-bin"])?;
     }
     Ok(())
+}
+
+/// The packages that a folder's lock file names, unless they are there.
+fn install_clients(folder: &str, packages: &[&str], options: &[&str]) -> Outcome {
+    let folder = root().join(folder);
+    let is_there = |package: &&str| folder.join("node_modules").join(package).exists();
+    if packages.iter().all(is_there) {
+        return Ok(());
+    }
+    let mut install = command("npm", &["ci", "--no-audit", "--no-fund"]);
+    shell::run(install.args(options).current_dir(&folder))
 }
 
 /// Packages of Debian's.
