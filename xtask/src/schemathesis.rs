@@ -13,8 +13,10 @@ const VERSION: &str = "schemathesis==4.32.5";
 /// not asked: the API takes numbers as text and leaves unknown fields alone, as its clients expect.
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_headers_conformance,response_schema_conformance";
-/// Streams have no end, and some operations end the token that asks.
-const LEFT_OUT: &str = "^get_.*events|^(delete_access_tokens(_current)?|delete_user|put_user)$";
+/// Streams have no end, some operations end the token that asks, and `/health` says 503 of a machine
+/// that is too busy to write.
+const LEFT_OUT: &str =
+    "^get_.*events|^(delete_access_tokens(_current)?|delete_user|put_user|get_health)$";
 /// An answer that takes longer is a hang: calls of devices end after 28 s.
 const PATIENCE_S: &str = "35";
 
