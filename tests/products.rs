@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sim::device::profile::Generation;
-use sim::device::{Device, Loss, Observation};
+use sim::device::{Device, How, Loss, Observation};
 use sim::live::Live;
 use support::fleet::{ask, await_true};
 use support::folder::{Folder, Ports, identity};
 use support::http;
-use support::live::{PATIENCE, await_observation, connect};
+use support::live::{PATIENCE, await_observation, connect, ensure_observation};
 
 /// The first product of a server.
 const PRODUCT: u16 = 10_000;
@@ -109,7 +109,8 @@ fn a_denied_device_loses_its_connection_and_gets_none_until_it_is_added_again() 
         assert_eq!(scene.ask("GET", &one, "")["denied"], false);
         live.forget_observations();
         live.reset();
-        connect(&mut live);
+        let is_back = |seen: &Observation| *seen == Observation::Connected(How::Handshake);
+        ensure_observation(&mut live, is_back);
         await_true("online again", || scene.is_online(&id));
     }
 }
