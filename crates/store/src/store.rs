@@ -16,8 +16,8 @@ use crate::private;
 use crate::sqlite::Tables;
 use crate::{
     Accounts, Agreements, Assignments, Claims, Clients, Deliveries, Devices, Files, FilesConfig,
-    Firmware, Invitations, Kept, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay, RollUp,
-    SecondFactors, Settings, StoreError, Teams, Tokens, Updates, UsageReports, Webhooks,
+    Firmware, Invitations, Kept, Ledger, Letters, OpenError, Products, Recovery, Releases, Replay,
+    RollUp, SecondFactors, Settings, StoreError, Teams, Tokens, Updates, UsageReports, Webhooks,
 };
 
 /// Replays read from the journal at once; further ones wait.
