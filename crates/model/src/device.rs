@@ -59,4 +59,10 @@ pub struct DeviceState {
     pub updates_forced: Option<bool>,
     /// Events dropped because its queue was full, or because they were larger than it takes.
     pub events_dropped: u32,
+    /// Full handshakes since the server knows the device in memory: since its start, or since the device
+    /// was first connected; at most 65,535 are counted.
+    pub handshakes: u16,
+    /// Times since then that its session went on without one: by a new Hello, from a new address, or
+    /// after the device was thought silent.
+    pub resumes: u16,
 }

@@ -330,6 +330,8 @@ pub(crate) fn unheard_of(device: DeviceId) -> DeviceState {
         updates_enabled: None,
         updates_forced: None,
         events_dropped: 0,
+        handshakes: 0,
+        resumes: 0,
     }
 }
 

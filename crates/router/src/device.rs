@@ -51,6 +51,9 @@ pub(crate) struct Device {
     pub(crate) marks: Marks,
     /// Events it missed because they were too many or too large.
     pub(crate) events_dropped: u32,
+    /// Full handshakes, and times that its session went on without one, since it became known here.
+    pub(crate) handshakes: u16,
+    pub(crate) resumes: u16,
     pub(crate) busy: Option<Box<Busy>>,
 }
 
@@ -257,6 +260,8 @@ impl Device {
             describing: Describing::default(),
             marks: Marks::default(),
             events_dropped: 0,
+            handshakes: 0,
+            resumes: 0,
             busy: None,
         }
     }
@@ -322,6 +327,8 @@ impl Device {
             updates_enabled: self.marks.updates_enabled,
             updates_forced: self.marks.updates_forced,
             events_dropped: self.events_dropped,
+            handshakes: self.handshakes,
+            resumes: self.resumes,
         }
     }
 }

@@ -62,6 +62,7 @@ impl Shard {
     fn come_online(&mut self, now: Now, slot: Slot) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         device.marks.online = true;
+        device.resumes = device.resumes.saturating_add(1);
         self.counters.devices_online += 1;
         self.tell_status(now, slot, Status::Online);
         self.write_presence(slot);

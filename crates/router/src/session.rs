@@ -67,6 +67,9 @@ impl Shard {
         device.last_heard = now.utc;
         if opened.full_handshake {
             device.last_handshake_at = now.utc;
+            device.handshakes = device.handshakes.saturating_add(1);
+        } else {
+            device.resumes = device.resumes.saturating_add(1);
         }
         self.counters.devices_online += u64::from(!was_online);
         self.keep_session(now, opened);
@@ -153,6 +156,8 @@ impl Shard {
     pub(crate) fn moved(&mut self, now: Now, slot: Slot, peer: SocketAddr, record: u64) {
         if let Some(device) = self.devices.get_mut(slot) {
             device.peer = peer;
+            // A device that was away is counted where it comes back.
+            device.resumes = device.resumes.saturating_add(u16::from(device.marks.online));
         }
         self.heard(now, slot);
         self.write_address(now, slot, record);

@@ -156,6 +156,28 @@ fn a_new_address_is_written_and_nobody_told() {
 }
 
 #[test]
+fn full_handshakes_and_resumes_are_told_apart() {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    let counted = |world: &mut World| {
+        let state = world.state(1);
+        (state.handshakes, state.resumes)
+    };
+    assert_eq!(counted(&mut world), (1, 0));
+    let peer = ([198, 51, 100, 7], 4711).into();
+    world.link(LinkEvent::Moved { link: link(1), peer, record: 77 });
+    assert_eq!(counted(&mut world), (1, 1));
+    world.link(LinkEvent::Silent { link: link(1) });
+    world.link(LinkEvent::Moved { link: link(1), peer, record: 78 });
+    world.link(LinkEvent::Alive { link: link(1) });
+    assert_eq!(counted(&mut world), (1, 2));
+    world.hello_on(1, link(1), false);
+    assert_eq!(counted(&mut world), (1, 3));
+    world.hello_on(1, link(1), true);
+    assert_eq!(counted(&mut world), (2, 3));
+}
+
+#[test]
 fn an_address_that_changes_with_every_message_is_written_once_a_second() {
     let mut world = World::new();
     world.online(1, OWNER);

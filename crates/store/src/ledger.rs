@@ -152,6 +152,14 @@ pub trait Ledger: Send + Sync {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceTraffic>, StoreError>;
+    /// Bytes of one device, by hour, product and bearer.
+    async fn traffic_of_device(
+        &self,
+        account: AccountId,
+        device: DeviceId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<DeviceTraffic>, StoreError>;
     /// The sums of one device, by hour, product and kind.
     async fn hours_of_device(
         &self,

@@ -534,6 +534,8 @@ async fn the_ledger_sums_by_account_device_and_hour() {
         assert_eq!(by_device.iter().map(|row| row.sum.operations).collect::<Vec<_>>(), [3, 3]);
         let one = ledger.hours_of_device(ann, device(2), from, to).await.expect("readable");
         assert_eq!((one.len(), one[0].device, one[0].sum.bytes), (1, device(2), 9));
+        let carried = ledger.traffic_of_device(ann, device(2), from, to).await.expect("readable");
+        assert_eq!(carried, []);
     })
     .await;
 }

@@ -107,6 +107,23 @@ impl Ledger for Tables {
         Ok(lines.into_values().collect())
     }
 
+    async fn traffic_of_device(
+        &self,
+        account: AccountId,
+        device: DeviceId,
+        from: Hour,
+        to: Hour,
+    ) -> Result<Vec<DeviceTraffic>, StoreError> {
+        let sql = "SELECT device, hour, product, bearer, received, sent \
+                   FROM carried_devices \
+                   WHERE account = $1 AND hour >= $2 AND hour < $3 AND device = $4 \
+                   ORDER BY hour, product, bearer";
+        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
+        let query = query.bind(device.0.to_vec());
+        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
+        rows.iter().map(device_traffic).collect()
+    }
+
     async fn hours_of_device(
         &self,
         account: AccountId,
