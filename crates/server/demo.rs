@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use model::{AccountId, DeviceId, KeyHash};
+use model::{AccountId, DeviceId, KeyHash, Metric};
 use rand::Rng;
 use secure::keys::{KeyKind, PrivateKey, PublicKey};
 use serde_json::{Value, json};
@@ -26,6 +26,8 @@ use crate::server_keys::{self, Role};
 const USERNAME: &str = "demo@example.org";
 /// Time between two publishes of a demo device.
 const PUBLISH_EVERY: Duration = Duration::from_secs(3);
+/// Publishes between two reports of its vital signs.
+const VITALS_EVERY: u32 = 5;
 /// How long a device is driven before somebody looks whether to stop.
 const TURN: Duration = Duration::from_millis(100);
 /// One device of each kind: profile, name, first bytes of its id.
@@ -196,6 +198,7 @@ fn from_here(address: SocketAddr) -> SocketAddr {
 fn drive(mut live: Live, stop: &AtomicBool) {
     live.power_on();
     let (mut next, mut reading) = (Instant::now() + PUBLISH_EVERY, 20.0_f64);
+    let mut publishes = 0_u32;
     while !stop.load(Ordering::Relaxed) {
         live.run(TURN);
         live.forget_observations();
@@ -207,7 +210,29 @@ fn drive(mut live: Live, stop: &AtomicBool) {
         let (text, now) = (format!("{reading:.1}"), live.now());
         // A device that is over its own rate publishes the next time.
         let _ = live.device().publish(now, &Publish::text("temperature", &text));
+        if publishes % VITALS_EVERY == 0 {
+            live.device().set_vitals(vitals(publishes));
+            live.device().publish_vitals(now);
+        }
+        publishes = publishes.wrapping_add(1);
     }
+}
+
+/// Numbers of vital signs (`messages.md` §6.7) with values that wander; percents come in 256ths.
+fn vitals(publishes: u32) -> Vec<Metric> {
+    let wander = |around: u32, by: u32| {
+        i32::try_from(around + rand::rng().next_u32() % by).unwrap_or(i32::MAX)
+    };
+    let uptime_s = i32::try_from(u64::from(publishes) * PUBLISH_EVERY.as_secs());
+    let told = [
+        (2, wander(80_000, 4_000)),
+        (3, wander(93 * 256, 512)),
+        (6, uptime_s.unwrap_or(i32::MAX)),
+        (31, wander(20, 60)),
+        (33, wander(60 * 256, 20 * 256)),
+        (34, wander(50 * 256, 30 * 256)),
+    ];
+    told.map(|(id, value)| Metric { id, value }).into()
 }
 
 fn random_text(bytes: usize) -> String {

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use model::Mono;
 use model::hello::HelloFlags;
+use model::{Metric, Mono};
 
 use super::application::Subscription;
 use super::exchange::Purpose;
@@ -181,7 +181,7 @@ impl Device {
         match flag {
             SYSTEM => describe::system(&setup.profile, setup.modules, self.installed()),
             APPLICATION => describe::application(&program.description()),
-            METRICS => describe::metrics(&self.vitals()),
+            METRICS => describe::metrics(self.vitals()),
             _ => {
                 let description = program.description();
                 describe::both(&setup.profile, setup.modules, self.installed(), &description)
@@ -335,9 +335,10 @@ impl Device {
         digest(&self.setup.program.subscriptions)
     }
 
-    fn vitals(&self) -> [model::Metric; 3] {
-        let metric = |id, value| model::Metric { id, value };
-        [metric(6, 3), metric(10, 2), metric(31, 1)]
+    fn vitals(&self) -> &[Metric] {
+        const RECORDED: [Metric; 3] =
+            [Metric { id: 6, value: 3 }, Metric { id: 10, value: 2 }, Metric { id: 31, value: 1 }];
+        self.vitals.as_deref().unwrap_or(&RECORDED)
     }
 }
 

@@ -28,7 +28,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{DeviceId, Mono};
+use model::{DeviceId, Metric, Mono};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use secure::dtls::ContentType;
@@ -217,6 +217,8 @@ pub struct Device {
     /// Absent until something is to be kept there.
     flash: Option<Box<update::Flash>>,
     is_settled: bool,
+    /// Absent: those of the recordings.
+    vitals: Option<Box<[Metric]>>,
     outputs: VecDeque<Output>,
     observations: VecDeque<Observation>,
 }
@@ -307,6 +309,7 @@ impl Device {
             etag: 0,
             flash: None,
             is_settled: false,
+            vitals: None,
             outputs: VecDeque::new(),
             observations: VecDeque::new(),
         }
@@ -401,6 +404,11 @@ impl Device {
     pub fn set_setup(&mut self, setup: Arc<Setup>) {
         self.application = Application::new(Arc::clone(&setup.program));
         self.setup = setup;
+    }
+
+    /// Sets the vital signs that it tells from now on.
+    pub fn set_vitals(&mut self, vitals: Vec<Metric>) {
+        self.vitals = Some(vitals.into());
     }
 
     /// Stores a claim code; it is sent with each connection until the server says to forget it.
