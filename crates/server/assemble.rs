@@ -8,12 +8,14 @@ use std::time::Duration;
 use metering::Catalogues;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use node::{Handle, Node};
+use secure::keys::PublicKey;
 use store::Store;
 use tokio::net::TcpListener;
 
 use crate::admin::AdminSocket;
 use crate::config::{Config, HttpConfig};
 use crate::mail::Mailer;
+use crate::server_keys::Role;
 use crate::{plans, server_keys};
 
 /// How often expired samples of the metrics are dropped.
@@ -88,6 +90,7 @@ impl Server {
             None => None,
         };
         let listeners = web::Listeners { api, certificate, redirect };
+        let (ec, rsa) = (keys.ec().public_key().clone(), keys.rsa().public_key().clone());
         let catalogues = plans::read(config.metering.plans_file())?;
         let node_config = node::NodeConfig { counts, ..node_config(config, catalogues) };
         let node = Node::start(node_config, Arc::clone(&store), keys);
@@ -95,7 +98,11 @@ impl Server {
         let updates =
             node::Updates::start(Arc::clone(&store), handle.clone(), config.updates.to_node()?);
         let updates = updates.await.map_err(|why| why.to_string())?;
-        let web_config = config.to_web().map_err(|why| why.to_string())?;
+        let mut web_config = config.to_web().map_err(|why| why.to_string())?;
+        web_config.server_keys = Some(web::ServerKeys {
+            udp: server_key(Role::Udp, ec, node.udp_addr()),
+            tcp: server_key(Role::Tcp, rsa, node.tcp_addr()),
+        });
         let render: web::RenderMetrics = Arc::new(move || metrics.render());
         let state = web::State::new(
             Arc::clone(&store),
@@ -148,6 +155,10 @@ impl Server {
             tracing::warn!(%why, "the store was not closed in order; the next start folds what is left");
         }
     }
+}
+
+fn server_key(role: Role, public: PublicKey, address: SocketAddr) -> web::ServerKey {
+    web::ServerKey { public, port: address.port(), dfu_address: role.dfu_address() }
 }
 
 /// The certificate in the settings' files, read before anything is made or bound.

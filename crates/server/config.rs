@@ -409,6 +409,7 @@ impl Config {
                 requests_per_host_max: self.webhooks.requests_per_host_max,
                 ..web::WebhooksConfig::default()
             },
+            server_keys: None,
         })
     }
 }

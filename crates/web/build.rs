@@ -1,4 +1,4 @@
-//! Takes the console's two JavaScript libraries from npm, as `console/package-lock.json` pins them by
+//! Takes the console's three JavaScript libraries from npm, as `console/package-lock.json` pins them by
 //! hash. Cargo runs this again only when that file changes.
 
 use std::env;
@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What is embedded: the file in `node_modules`, and its name among the console's assets.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
+    ("lean-qr/index.mjs", "lean-qr.js"),
     ("lit-html/lit-html.js", "lit-html.js"),
     ("uplot/dist/uPlot.iife.min.js", "uplot.js"),
     ("uplot/dist/uPlot.min.css", "uplot.css"),
 ];
-const LICENCES: [&str; 2] = ["lit-html/LICENSE", "uplot/LICENSE"];
+const LICENCES: [&str; 3] = ["lean-qr/LICENSE", "lit-html/LICENSE", "uplot/LICENSE"];
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

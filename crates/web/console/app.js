@@ -56,6 +56,7 @@ async function open() {
   const [pattern, name, title] = PAGES.find(([path]) => path.test(pathname)) ?? PAGES[0];
   document.title = `${title} · Cloud Chamber`;
   frame();
+  refresh().catch(() => {});
   showTab();
   const main = document.getElementById("main");
   const page = document.createElement("div");
@@ -108,13 +109,12 @@ function banner({ current_usage_summary: usage, current_billing_period_end: end 
       <a href="/billing">Billing & Usage</a></div>`;
   }
   const shares = Object.entries(LIMITS).map(([key, label]) => [label, usage[key]?.percent ?? 0]);
-  const [label, percent] = shares.sort((a, b) => b[1] - a[1])[0];
-  const mark = [100, 90, 70].find((mark) => percent >= mark);
-  if (!mark) return nothing;
+  const near = shares.filter(([, percent]) => percent >= 70).sort((a, b) => b[1] - a[1]);
+  if (!near.length) return nothing;
+  const told = near.map(([label, percent]) => `${percent} % of the ${label}`).join(" and ");
   const grace = usage.grace_ends_at ? ` Service pauses ${format.fullTime(usage.grace_ends_at)}.` : "";
-  return html`<div class="banner ${mark >= 90 ? "bad" : "warn"}" role="alert">${percent} % of the ${label} of
-    the billing period that ends ${format.date(end)} ${label === "devices" ? "are taken" : "are used"}.${grace}
-    <a href="/billing">Billing & Usage</a></div>`;
+  return html`<div class="banner ${near[0][1] >= 90 ? "bad" : "warn"}" role="alert">${told} in the billing period that
+    ends ${format.date(end)} are used.${grace} <a href="/billing">Billing & Usage</a></div>`;
 }
 
 function setTheme(theme) {

@@ -1,7 +1,8 @@
 // Billing & Usage: the limits, where the period will end, what it was used for, and the calculator.
 
-import { get, sleep } from "./api.js";
-import { card, facts, field, format, heading, html, nothing, render, time, usageBar } from "./ui.js";
+import { get, put, sleep } from "./api.js";
+import { refresh } from "./app.js";
+import { card, dialog, facts, field, format, heading, html, nothing, render, tell, time, usageBar } from "./ui.js";
 
 const LIMITS = [
   ["data_operations", "Data Operations", format.number],
@@ -42,9 +43,26 @@ export async function open(root, { signal }) {
     draw();
   };
 
+  const change = async () => {
+    const { plan, blocks } = told.agreement.attributes.pricing_terms;
+    const done = await dialog({
+      title: "Change the plan", yes: "Change",
+      text: html`<p>It takes effect at once, for this period and the next ones. More blocks give more Data Operations, devices and cellular data.</p>`,
+      fields: [
+        { name: "plan", label: "Plan", value: plan, options: [["free", "Free"], ["growth", "Growth"]] },
+        { name: "blocks", label: "Blocks of the Growth plan", type: "number", value: String(blocks ?? 1), hint: "The Free plan has none" },
+      ],
+      work: ({ plan, blocks }) => put("/v1/user/service_agreements/1", plan === "growth" ? { plan, blocks: Number(blocks) } : { plan }),
+    });
+    if (!done) return;
+    tell("The plan is changed");
+    await Promise.all([read(), refresh()]);
+  };
+  const isOwn = () => ["free", "growth"].includes(told.agreement.attributes.pricing_terms.plan);
+
   const limit = ([key, label, shown]) => {
     const share = told.agreement.attributes.current_usage_summary[key];
-    if (!share || (!share.used && !share.limit)) return nothing;
+    if (!share || (key === "tracker_bytes" && !share.used && !share.limit)) return nothing;
     const [name] = (FORECASTS[key] ?? []).filter((name) => told.forecast?.[name] !== undefined);
     const forecast = told.forecast?.[name];
     const over = share.limit && forecast > share.limit;
@@ -90,8 +108,8 @@ export async function open(root, { signal }) {
     ${heading("Billing & Usage")}
     <div class="columns"><div>
       ${card("This period", html`${LIMITS.map(limit)}`)}
-      ${card("Plan", html`${plan(told.agreement)}<p class="hint">The operator changes it:
-        <code>cloudchamber plan set</code></p>`)}
+      ${card("Plan", html`${plan(told.agreement)}${isOwn() ? nothing : html`<p class="hint">The operator gave it to you, and changes it:
+        <code>cloudchamber plan set</code></p>`}`, { actions: isOwn() ? html`<button type="button" @click=${change}>Change…</button>` : nothing })}
     </div><div>
       ${card("By kind", kinds())}
       ${card("Devices that used most", busiest())}

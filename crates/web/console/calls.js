@@ -4,12 +4,14 @@ import { get, post, sleep } from "./api.js";
 import { format, html, nothing, time } from "./ui.js";
 
 const HISTORY_MAX = 10;
+const CALLS_MAX = 5;
 const WATCH_EACH_MS = 5_000;
 const VALUES_MAX = 8;
 
 /** The functions of a device, each with its last arguments and what it returned. */
 export function functionsCard({ id, base, changed }) {
   const calls = {};
+  const ended = {};
   const key = (name) => `arguments ${id} ${name}`;
   const history = (name) => JSON.parse(sessionStorage.getItem(key(name)) ?? "[]");
   const remember = (name, argument) => {
@@ -29,14 +31,21 @@ export function functionsCard({ id, base, changed }) {
     } catch (why) {
       calls[name] = { problem: why.message, argument, at };
     }
+    ended[name] = [calls[name], ...(ended[name] ?? [])].slice(0, CALLS_MAX);
     changed();
   };
+  const again = (event, argument) => {
+    event.target.closest("form").elements.argument.value = argument;
+  };
+  const before = (name) => ended[name]?.length > 1 ? html`<small class="before">before: ${ended[name].slice(1).map((call) => html`
+    <button type="button" class="link" title="Write this argument again" @click=${(event) => again(event, call.argument)}>${call.argument || "no argument"}</button>
+    ${call.problem ? "failed" : `→ ${call.value}`} `)}</small>` : nothing;
   const line = (name, index, online) => html`<li><form class="call" @submit=${(event) => call(event, name)}>
     <span class="name">${format.visible(name)}</span>
     <input name="argument" aria-label=${`Argument of ${name}`} placeholder="Argument" list=${`history-${index}`} autocomplete="off">
     <datalist id=${`history-${index}`}>${history(name).map((argument) => html`<option value=${argument}></option>`)}</datalist>
     <button ?disabled=${!online || calls[name]?.busy}>${calls[name]?.busy ? "Calling…" : "Call"}</button>
-    <output role="status">${outcome(calls[name])}</output></form></li>`;
+    <output role="status">${outcome(calls[name])}</output>${before(name)}</form></li>`;
   return {
     draw: ({ functions, online }) => functions?.length
       ? html`<ul class="lines">${functions.map((name, index) => line(name, index, online))}</ul>`

@@ -4,6 +4,8 @@ import uPlot from "./uplot.js";
 import { number } from "./format.js";
 
 const HEIGHT = 160;
+/** The shortest time that a chart shows, but for days. */
+const SPAN_MIN_S = 60;
 
 /**
  * Draws a chart into `root`. `times` are seconds, `series` are `{label, values, kind}` with kind `line` or
@@ -20,7 +22,7 @@ export function chart(root, { title, times, series, unit = "", signal, zoneUtc =
     tzDate: zoneUtc ? (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : undefined,
     cursor: { y: false, drag: { x: false, y: false } },
     legend: { live: true },
-    scales: { y: { range: (_, min, max) => [Math.min(0, min ?? 0), Math.max(...marks, max ?? 0, 1) * 1.08] } },
+    scales: { x: zoneUtc ? {} : { range: (_, min, max) => (max == null ? [0, SPAN_MIN_S] : [Math.min(min, max - SPAN_MIN_S), max]) }, y: { range: (_, min, max) => [Math.min(0, min ?? 0), Math.max(...marks, max ?? 0, 1) * 1.08] } },
     axes: [
       { stroke: colour("--muted"), grid: { show: false }, ticks: { stroke: colour("--line") }, font: "11px system-ui" },
       { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, size: 60,
@@ -42,6 +44,7 @@ export function chart(root, { title, times, series, unit = "", signal, zoneUtc =
   const draw = () => {
     plot?.destroy();
     root.replaceChildren();
+    root.classList.toggle("single", series.length === 1);
     root.setAttribute("role", "img");
     root.setAttribute("aria-label", `${title}: ${summary(data, series, unit)}`);
     plot = new uPlot(options(), data, root);

@@ -9,6 +9,8 @@ import { updateCard } from "./update.js";
 import { usageChart, vitalsCard } from "./vitals.js";
 
 const READ_EACH_MS = 10_000;
+/** While the device is updated. */
+const READ_SOON_MS = 1_500;
 
 /** Shows the device of the path. */
 export async function open(root, { params: [id], signal }) {
@@ -27,16 +29,20 @@ export async function open(root, { params: [id], signal }) {
     told = await get(`/console/devices/${id}`, signal);
     update.device(told.device);
     draw();
+    redraw(told.days);
   };
+  let redraw = () => {};
   const log = eventLog({ path: `${base}/events`, signal, changed: draw, showsDevice: false, told: (event) => {
     update.event(event);
-    if (event.name.startsWith("spark/")) read().catch(() => {});
+    if (event.name === "spark/device/diagnostics/update") vitals.event(event).catch(() => {});
+    else if (event.name.startsWith("spark/")) read().catch(() => {});
   } });
   const calls = { id, base, signal, changed: draw };
   const functions = functionsCard(calls);
   const variables = variablesCard(calls);
   const update = updateCard({ id, base, changed: draw });
   update.device(told.device);
+  const vitals = vitalsCard({ path: base.replace("devices", "diagnostics"), signal });
 
   const rename = async () => {
     const done = await dialog({
@@ -85,20 +91,29 @@ export async function open(root, { params: [id], signal }) {
     ${told.owned ? html`<button type="button" class="danger quiet" @click=${unclaim}>Unclaim</button>` : nothing}`;
   const sub = () => html`<p>${onlineMark(told.device.online)} <span class="id">${id}</span>
     · ${format.platform(told.device.platform_id)}${told.device.safe_mode ? html` · <span class="mark warn">Safe mode</span>` : nothing}</p>`;
+  const counted = ({ handshakes, resumes }) => html`${format.number(handshakes)} full, ${format.number(resumes)} ${resumes === 1 ? "resume" : "resumes"}
+    <small>since the server started</small>`;
+  const carried = () => {
+    const sum = (key) => told.days.reduce((sum, day) => sum + day[key], 0);
+    return html`${format.bytes(sum("received"))} from it, ${format.bytes(sum("sent"))} to it <small>in 31 days, with headers</small>`;
+  };
   const session = () => facts([
     ["Last heard", time(told.device.last_heard)],
-    ["Last full handshake", time(told.device.last_handshake_at)],
-    ["Connected by", told.transport ?? "—"],
-    ["Address", told.device.last_ip_address ?? "—"],
+    ["Connected by", told.session?.transport ?? "—"],
     ["Device OS", told.device.system_firmware_version ?? "—"],
+    ["Handshakes", told.session ? counted(told.session) : "—"],
+    ["Last full handshake", time(told.device.last_handshake_at)],
+    ["Bytes", carried()],
+    ["Address", told.device.last_ip_address ?? "—"],
     ["Claimed", time(told.claimed_at, { form: "date" })],
-    ["Events it could not take", told.events_dropped ? format.number(told.events_dropped) : undefined],
-    ["Key (SHA-256)", told.key ? html`<span class="id wrap">${told.key}</span>${told.key_bound_at_first_use ? " bound at first use" : ""}`
-      : "none: it cannot connect"],
-    ["Former keys", told.former_keys.length ? html`${told.former_keys.map((key) =>
-      html`<span class="id wrap">${key.sha256}</span> until ${time(key.replaced_at, { form: "date" })}<br>`)}` : undefined],
-    ["Notes", html`${told.device.notes ? html`<span class="notes">${told.device.notes}</span> ` : nothing}<button type="button" class="link" @click=${notes}>Edit</button>`],
+    ["IMEI", told.device.imei ?? undefined],
+    ["ICCID", told.device.iccid ?? undefined],
+    ["Events it could not take", told.session?.events_dropped ? format.number(told.session.events_dropped) : undefined],
+    ["Notes", html`${told.device.notes ? html`<span class="notes">${format.visible(told.device.notes)}</span> ` : nothing}<button type="button" class="link" @click=${notes}>Edit</button>`],
   ]);
+  const keys = () => html`<ul class="lines keys"><li><strong>In force</strong>${told.key ? html` <small>SHA-256</small><span class="id wrap">${told.key}</span>
+      <small>${told.key_bound_at_first_use ? "bound when it first connected" : "registered"}</small>` : html` none: the device cannot connect`}</li>
+    ${told.former_keys.map((key) => html`<li>Replaced ${time(key.replaced_at, { form: "full" })}<span class="id wrap">${key.sha256}</span></li>`)}</ul>`;
   const page = () => html`
     ${heading(told.device.name ?? "Unnamed device", actions(), sub())}
     <div class="columns"><div>
@@ -107,16 +122,17 @@ export async function open(root, { params: [id], signal }) {
       ${card("Firmware", update.draw())}
     </div><div>
       ${card("Session", session())}
-      ${card("Vitals", html`<div id="vitals"></div>`)}
+      ${card("Keys", keys())}
+      ${card("Vitals", html`<div id="vitals"></div>`, { actions: html`<button type="button" ?disabled=${!told.device.online} @click=${() => attempt(vitals.ask)}>Ask now</button>` })}
       ${card("Data Operations by day", html`<div class="chart" id="usage"></div>`)}
     </div></div>
     ${card("Live events", log.draw(), { actions: log.state() })}`;
 
   draw();
-  vitalsCard(root.querySelector("#vitals"), { id, signal });
-  usageChart(root.querySelector("#usage"), told.days, signal);
+  vitals.open(root.querySelector("#vitals"));
+  usageChart(root.querySelector("#usage"), told.days, signal).then((change) => (redraw = change));
   while (!signal.aborted) {
-    await sleep(READ_EACH_MS, signal);
+    await sleep(update.isUnderWay() ? READ_SOON_MS : READ_EACH_MS, signal);
     if (!document.hidden && !signal.aborted) await read().catch(() => {});
   }
 }

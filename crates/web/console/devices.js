@@ -25,6 +25,7 @@ export async function open(root, { query, signal }) {
     q: query.get("q") ?? "",
     online: query.get("online") ?? "",
     product: query.get("product") ?? "",
+    group: query.get("group") ?? "",
     sort: query.get("sort") ?? "last_heard",
     dir: query.get("dir") ?? (query.get("sort") ? "" : "desc"),
     page: Number(query.get("page") ?? 1),
@@ -96,9 +97,11 @@ export async function open(root, { query, signal }) {
     <label><span class="hidden">Status</span><select name="online" @change=${(event) => change({ online: event.target.value })}>
       ${[["", "Any status"], ["true", "Online"], ["false", "Offline"]].map(([key, label]) =>
         html`<option value=${key} ?selected=${asked.online === key}>${label}</option>`)}</select></label>
-    <label><span class="hidden">Product</span><select name="product" @change=${(event) => change({ product: event.target.value })}>
+    <label><span class="hidden">Product</span><select name="product" @change=${(event) => change({ product: event.target.value, group: "" })}>
       <option value="">Any product</option>${Object.entries(list.products).map(([id, name]) =>
-        html`<option value=${id} ?selected=${asked.product === id}>${name}</option>`)}</select></label></form>`;
+        html`<option value=${id} ?selected=${asked.product === id}>${name}</option>`)}</select></label>
+    ${list.groups.length ? html`<label><span class="hidden">Group</span><select name="group" @change=${(event) => change({ group: event.target.value })}>
+      <option value="">Any group</option>${list.groups.map((name) => html`<option value=${name} ?selected=${asked.group === name}>${name}</option>`)}</select></label>` : nothing}</form>`;
   const nothingHere = () => list.total === 0
     ? empty("No devices yet", "Register a device's public key, and it may connect.",
         html`<a class="button primary" href="/start">Add a device</a>`)

@@ -5,6 +5,8 @@ import { go } from "./app.js";
 import { card, dialog, empty, facts, field, format, heading, html, nothing, render, tell, time } from "./ui.js";
 
 const READ_EACH_MS = 5_000;
+const DELIVERIES_SHOWN = 25;
+const OUTCOMES = { success: "Succeeded", error: "Failed", skipped: "Skipped", discarded: "Discarded" };
 const TEMPLATES = {
   json: ["Webhook with JSON", { requestType: "POST", json: { event: "{{{PARTICLE_EVENT_NAME}}}", data: "{{{PARTICLE_EVENT_VALUE}}}", device: "{{{PARTICLE_DEVICE_ID}}}", at: "{{{PARTICLE_PUBLISHED_AT}}}" }, noDefaults: true }],
   form: ["Webhook with a form", { requestType: "POST" }],
@@ -21,14 +23,20 @@ const title = (hook) => hook.name || hook.event;
 /** Shows the list, or with an id in the path one integration. */
 export async function open(root, { params: [id], signal }) {
   let hooks = [];
+  const history = { deliveries: [], outcome: "" };
   const read = async () => {
     ({ integrations: hooks } = await get("/console/integrations", signal));
+    const one = id && hooks.find((hook) => hook.id === id);
+    if (one) {
+      const query = new URLSearchParams({ limit: DELIVERIES_SHOWN, ...(history.outcome ? { outcome: history.outcome } : {}) });
+      ({ deliveries: history.deliveries } = await get(`${base(one)}/${id}/deliveries?${query}`, signal));
+    }
     if (!signal.aborted) draw();
   };
   const draw = () => {
     const one = id && hooks.find((hook) => hook.id === id);
     if (id && !one) return render(empty("No such integration", "It may have been deleted.", html`<a class="button" href="/integrations">All integrations</a>`), root);
-    render(one ? detail(one, read) : list(hooks, read), root);
+    render(one ? detail(one, history, read) : list(hooks), root);
   };
   await read();
   while (!signal.aborted) {
@@ -86,7 +94,7 @@ function parse(text) {
   }
 }
 
-function detail(hook, read) {
+function detail(hook, history, read) {
   const path = `${base(hook)}/${hook.id}`;
   const definition = Object.fromEntries(Object.entries(hook).filter(([key, value]) => !OURS.includes(key) && value !== null));
   const edit = async () => {
@@ -118,6 +126,23 @@ function detail(hook, read) {
     });
     if (done) go("/integrations");
   };
+  const again = async (delivery) => {
+    const done = await dialog({
+      title: "Send it again?", yes: "Send", text: html`<p>The event as it was, to the integration as it is now.</p>`,
+      work: () => post(`${path}/deliveries/${delivery.id}/replay`),
+    });
+    if (!done) return;
+    tell("Sent");
+    await sleep(700);
+    await read();
+  };
+  const choose = (event) => {
+    history.outcome = event.target.value;
+    read();
+  };
+  const delivery = (one) => html`<details class="log"><summary><span class="mark ${one.outcome === "success" ? "good" : "bad"}">${OUTCOMES[one.outcome] ?? one.outcome}</span>
+    ${time(one.time, { form: "full" })} ${format.visible(one.event)} <span class="id">${one.coreid}</span></summary>
+    <pre>${format.pretty(JSON.stringify(one.details))}</pre><button type="button" @click=${() => again(one)}>Send again</button></details>`;
   const request = (log) => html`<details class="log"><summary>${summary(log)}</summary><pre>${format.pretty(JSON.stringify(log))}</pre></details>`;
   return html`
     ${heading(title(hook), html`<button type="button" class="primary" @click=${test}>Test</button>
@@ -133,8 +158,10 @@ function detail(hook, read) {
         <p class="hint">Of the last 30 days. Skipped: the target failed too often and rests. Discarded: given up after all attempts.</p>`)}
     </div><div>
       ${card("Last errors", hook.errors.length ? hook.errors.map(request) : html`<p class="none">None.</p>`)}
-      ${card("Last requests", hook.logs.length ? hook.logs.map(request) : html`<p class="none">None since the server started.</p>`)}
-    </div></div>`;
+    </div></div>
+    ${card("Deliveries", html`<label><span class="hidden">Outcome</span><select @change=${choose}><option value="">Any outcome</option>${Object.entries(OUTCOMES).map(([key, label]) =>
+      html`<option value=${key} ?selected=${history.outcome === key}>${label}</option>`)}</select></label>
+      ${history.deliveries.length ? history.deliveries.map(delivery) : html`<p class="none">None. Deliveries are kept for 30 days.</p>`}`)}`;
 }
 
 function summary(log) {

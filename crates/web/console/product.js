@@ -1,17 +1,20 @@
 // One product: its devices, groups, firmware with releases, and its team.
 
 import { ask, get, post, put, remove, sleep } from "./api.js";
-import { card, command, dialog, empty, format, heading, html, nothing, onlineMark, render, tell, time } from "./ui.js";
+import { firmwareTable, releaseList, upload } from "./releases.js";
+import { card, command, dialog, empty, format, heading, html, nothing, onlineMark, pager, render, table, tell, time } from "./ui.js";
 
 const PAGE = 25;
 const READ_EACH_MS = 5_000;
-const ROLES = [["Developer", "Developer"], ["Administrator", "Administrator"], ["Support", "Support"], ["View-only", "View only"]];
+/** While a release is on its way. */
+const READ_SOON_MS = 1_500;
+const ROLES = ["Developer", "Administrator", "Support", "View-only"].map((role) => [role, role]);
 
-/** Shows the product of the path. What this server does not offer is left out. */
+/** Shows the product of the path. What the reader may not see is left out. */
 export async function open(root, { params: [id], signal }) {
   const base = `/v1/products/${id}`;
   const offered = (path) => get(base + path, signal).catch((why) => {
-    if (why.status === 404 || why.status === 403 || why.status === 501) return null;
+    if ([403, 404, 501].includes(why.status)) return null;
     throw why;
   });
   let product;
@@ -25,12 +28,13 @@ export async function open(root, { params: [id], signal }) {
   let devices = null;
   let groups = null;
   let firmware = null;
+  let releases = null;
   let team = null;
 
   const read = async () => {
     const query = new URLSearchParams(Object.entries(asked).filter(([, value]) => value !== ""));
-    [devices, groups, firmware, team] = await Promise.all([
-      get(`${base}/devices?${query}&per_page=${PAGE}`, signal), offered("/groups"), offered("/firmware"), offered("/team")]);
+    [devices, groups, firmware, releases, team] = await Promise.all([
+      get(`${base}/devices?${query}&per_page=${PAGE}`, signal), offered("/groups"), offered("/firmware"), offered("/releases"), offered("/team"), onItsWay.read()]);
     draw();
   };
   const change = async (values) => {
@@ -43,17 +47,17 @@ export async function open(root, { params: [id], signal }) {
     if (done) await read();
     return done;
   };
+  const onItsWay = releaseList({ base, signal, act, changed: () => draw() });
 
   const add = () => act({
-    title: "Add devices", yes: "Add", text: html`<p>Device IDs, one on each line, here or in a file.</p>`,
+    title: "Add devices", yes: "Add", text: html`<p>One device on each line, here or in a file: its ID, and behind a comma its serial number if you like.</p>`,
     fields: [{ name: "ids", label: "Device IDs", rows: 6 }, { name: "file", label: "File", type: "file" }],
     work: async ({ ids, file }) => {
-      const lines = `${ids}\n${file?.size ? await file.text() : ""}`.split(/[\s,]+/).filter(Boolean);
       const form = new FormData();
-      form.append("file", new Blob([lines.join("\n")]), "devices.txt");
-      const { updated, invalidDeviceIds, nonmemberDeviceIds } = await ask("POST", `${base}/devices`, { body: form });
-      const left = [...invalidDeviceIds, ...nonmemberDeviceIds];
-      tell(`${updated} added${left.length ? `, not added: ${left.slice(0, 5).join(", ")}${left.length > 5 ? "…" : ""}` : ""}`, { bad: left.length > 0 });
+      form.append("file", new Blob([ids, "\n", file?.size ? await file.text() : ""]), "devices.txt");
+      const { updated, invalidDeviceIds: left } = await ask("POST", `${base}/devices`, { body: form });
+      const shown = left.slice(0, 5).map(format.visible).join(", ");
+      tell(`${updated} added${left.length ? `, ${left.length} not added: ${shown}${left.length > 5 ? "…" : ""}` : ""}`, { bad: left.length > 0 });
     },
   });
   const drop = (device) => act({
@@ -62,100 +66,94 @@ export async function open(root, { params: [id], signal }) {
     work: () => remove(`${base}/devices/${device.id}`),
   });
   const group = () => act({
-    title: "New group", yes: "Create", fields: [{ name: "name", label: "Name", required: true }, { name: "description", label: "Description" }],
+    title: "New group", yes: "Create", fields: [{ name: "name", label: "Name", required: true, hint: "Letters, digits, dashes, dots and underscores" }, { name: "description", label: "Description" }],
     work: (values) => post(`${base}/groups`, values),
+  });
+  const editGroup = (one) => act({
+    title: `Group ${one.name}`, yes: "Save", fields: [{ name: "name", label: "Name", value: one.name, required: true }, { name: "description", label: "Description", value: one.description }],
+    work: (values) => put(`${base}/groups/${encodeURIComponent(one.name)}`, values),
+  });
+  const dropGroup = (one) => act({
+    title: `Delete the group ${one.name}?`, yes: "Delete", danger: true, text: html`<p>Its devices stay in the product.</p>`,
+    work: () => remove(`${base}/groups/${encodeURIComponent(one.name)}`),
   });
   const assign = (device) => act({
     title: `Groups of ${device.name ?? device.id}`, yes: "Save",
-    fields: [{ name: "groups", label: "Groups", value: (device.groups ?? []).join(", "), hint: "Names, with commas between them" }],
-    work: ({ groups }) => put(`${base}/devices/${device.id}`, { groups: groups.split(",").map((name) => name.trim()).filter(Boolean) }),
+    fields: [{ name: "groups", label: "Groups", options: groups.groups.map(({ name }) => [name, name]), checks: device.groups ?? [] }],
+    work: ({ groups }) => put(`${base}/devices/${device.id}`, { groups }),
   });
   const lock = (device) => act({
     title: `Firmware of ${device.name ?? device.id}`, yes: "Save", text: html`<p>A locked device gets this version and no other.</p>`,
-    fields: [{ name: "version", label: "Locked to version", type: "number", value: device.desired_firmware_version ?? "", hint: "Empty: it follows the releases" }],
+    fields: [{ name: "version", label: "Locked to version", value: device.desired_firmware_version ?? "", options: [["", "None: it follows the releases"], ...firmware.map(({ version, title }) => [version, `${version} ${title}`])] }],
     work: ({ version }) => put(`${base}/devices/${device.id}`, { desired_firmware_version: version === "" ? null : Number(version), flash: version !== "" }),
-  });
-  const upload = () => act({
-    title: "Upload a firmware", yes: "Upload",
-    fields: [{ name: "binary", label: "Binary (.bin)", type: "file", required: true }, { name: "version", label: "Version", type: "number", required: true },
-      { name: "title", label: "Title" }, { name: "description", label: "Description", rows: 3 }],
-    work: ({ binary, ...fields }) => {
-      const form = new FormData();
-      form.append("binary", binary, binary.name);
-      for (const [key, value] of Object.entries(fields)) form.append(key, value);
-      return ask("POST", `${base}/firmware`, { body: form });
-    },
-  });
-  const release = (one) => act({
-    title: `Release version ${one.version}?`, yes: "Release", danger: true,
-    text: html`<p>Devices that are online get it from now on, the others when they connect.</p>`,
-    fields: [{ name: "target", label: "To", options: [["", "All devices (product default)"], ...(groups?.groups ?? []).map(({ name }) => [name, `Group ${name}`])] }],
-    work: ({ target }) => put(`${base}/firmware/release`, { version: one.version, product_default: !target, groups: target ? [target] : [] }),
-  });
-  const discard = (one) => act({
-    title: `Delete version ${one.version}?`, yes: "Delete", danger: true, work: () => remove(`${base}/firmware/${one.version}`),
   });
   const invite = () => act({
     title: "Add a member", yes: "Add", fields: [{ name: "username", label: "E-mail", type: "email", required: true }, { name: "role", label: "Role", options: ROLES }],
     work: (values) => post(`${base}/team`, values),
   });
+  const role = (member) => act({
+    title: `Role of ${member.username}`, yes: "Save", fields: [{ name: "role", label: "Role", value: member.role, options: ROLES }],
+    work: (values) => put(`${base}/team/${encodeURIComponent(member.username)}`, values),
+  });
+  const secret = (token) => token && dialog({ title: "Token of the API user", yes: "Done", text: html`<p>It is shown this once: keep it where it is safe.</p>${command(token)}` });
   const program = async () => {
+    const { scopes } = await get("/console/tokens", signal);
     const made = await act({
       title: "New API user", yes: "Create", text: html`<p>A token for a program, good for this product alone.</p>`,
-      fields: [{ name: "friendly_name", label: "Name", required: true }, { name: "scopes", label: "Scopes", hint: "Such as devices:list, events:get; empty: all of the product" }],
-      work: ({ friendly_name, scopes }) => post(`${base}/team`, { friendly_name, scopes: scopes.split(/[\s,]+/).filter(Boolean) }),
+      fields: [{ name: "friendly_name", label: "Name", required: true }, { name: "scopes", label: "Scopes", hint: "At least one", options: scopes.map((scope) => [scope, scope]), checks: [] }],
+      work: (values) => post(`${base}/team`, values),
     });
-    const token = made?.created?.tokens?.[0]?.token;
-    if (token) await dialog({ title: "Token of the API user", yes: "Done", text: html`<p>It is shown this once.</p>${command(token)}` });
+    await secret(made?.created?.tokens?.[0]?.token);
+  };
+  const renew = async (member) => {
+    const made = await act({
+      title: `New token for ${member.username}?`, yes: "Make it", danger: true, text: html`<p>The one it has is refused from now on.</p>`,
+      work: () => put(`${base}/team/${encodeURIComponent(member.username)}/token`),
+    });
+    await secret(made?.updated?.tokens?.[0]?.token);
   };
   const dismiss = (member) => act({
     title: "Remove from the team?", yes: "Remove", danger: true, text: html`<p>${member.username} can do nothing here any more.</p>`,
     work: () => remove(`${base}/team/${encodeURIComponent(member.username)}`),
   });
 
-  const table = (label, head, rows) => html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table><thead><tr>${head.map((text) =>
-    html`<th scope="col">${text || html`<span class="hidden">Actions</span>`}</th>`)}</tr></thead><tbody>${rows}</tbody></table></div>`;
+  const version = (device) => html`${device.firmware_version ?? "—"}${device.desired_firmware_version != null ? html` <small>locked to ${device.desired_firmware_version}</small>` : nothing}${
+    device.targeted_firmware_release_version != null && device.targeted_firmware_release_version !== device.firmware_version ? html` <small>→ ${device.targeted_firmware_release_version}</small>` : nothing}`;
   const deviceRow = (device) => html`<tr><td>${onlineMark(device.online)}</td><th scope="row"><a href=${`/devices/${device.id}`}>${device.name ?? html`<span class="none">Unnamed</span>`}</a></th>
-    <td class="id">${device.id}</td><td>${device.firmware_version ?? "—"}${device.desired_firmware_version != null ? html` <small>locked to ${device.desired_firmware_version}</small>` : nothing}${
-      device.targeted_firmware_release_version != null && device.targeted_firmware_release_version !== device.firmware_version ? html` <small>→ ${device.targeted_firmware_release_version}</small>` : nothing}</td>
-    ${groups ? html`<td>${(device.groups ?? []).join(", ")}</td>` : nothing}<td>${time(device.last_heard)}</td>
-    <td class="number">${groups ? html`<button type="button" class="quiet" aria-label=${`Groups of ${device.id}`} @click=${() => assign(device)}>Groups</button>` : nothing}${
-      firmware ? html`<button type="button" class="quiet" aria-label=${`Lock ${device.id}`} @click=${() => lock(device)}>Lock</button>` : nothing}
+    <td class="id">${device.id}</td><td>${version(device)}</td>${groups ? html`<td>${(device.groups ?? []).join(", ")}</td>` : nothing}<td>${time(device.last_heard)}</td>
+    <td class="number">${groups?.groups.length ? html`<button type="button" class="quiet" aria-label=${`Groups of ${device.id}`} @click=${() => assign(device)}>Groups</button>` : nothing}${
+      firmware?.length ? html`<button type="button" class="quiet" aria-label=${`Lock ${device.id}`} @click=${() => lock(device)}>Lock</button>` : nothing}
       <button type="button" class="danger quiet" aria-label=${`Remove ${device.id}`} @click=${() => drop(device)}>Remove</button></td></tr>`;
-  const devicesCard = () => {
-    const { page, total_pages: pages, total } = devices.meta;
-    return html`<form class="filters" role="search" @submit=${(event) => event.preventDefault()}><label><span class="hidden">Search</span>
+  const devicesCard = () => html`<form class="filters" role="search" @submit=${(event) => event.preventDefault()}><label><span class="hidden">Search</span>
       <input type="search" placeholder="Search by name" .value=${asked.deviceName} @change=${(event) => change({ deviceName: event.target.value })}></label>
       ${groups?.groups?.length ? html`<label><span class="hidden">Group</span><select @change=${(event) => change({ groups: event.target.value })}><option value="">Any group</option>
         ${groups.groups.map(({ name }) => html`<option value=${name} ?selected=${asked.groups === name}>${name}</option>`)}</select></label>` : nothing}</form>
-      ${devices.devices.length ? table("Devices of the product", ["Status", "Name", "Device ID", "Firmware", ...(groups ? ["Groups"] : []), "Last heard", ""], devices.devices.map(deviceRow))
-        : html`<p class="none">${asked.deviceName || asked.groups ? "No device matches." : "No devices yet: add them by their IDs, as many as you like at once."}</p>`}
-      ${pages > 1 ? html`<nav class="pager" aria-label="Pages"><span>Page ${page} of ${pages}, ${format.number(total)} devices</span>
-        <button type="button" ?disabled=${page <= 1} @click=${() => change({ page: page - 1 })}>Previous</button>
-        <button type="button" ?disabled=${page >= pages} @click=${() => change({ page: page + 1 })}>Next</button></nav>` : nothing}`;
-  };
-  const firmwareRow = (one) => html`<tr><th scope="row">${one.version}</th><td>${one.title}</td><td class="number">${format.bytes(one.size)}</td>
-    <td>${one.product_default || one.current ? html`<span class="mark good">Product default</span>` : one.groups?.length ? `Groups: ${one.groups.join(", ")}` : html`<span class="none">Not released</span>`}</td>
-    <td class="number">${one.device_count != null ? format.number(one.device_count) : ""}</td><td>${time(one.uploaded_on, { form: "date" })}</td>
-    <td class="number"><button type="button" class="quiet" aria-label=${`Release version ${one.version}`} @click=${() => release(one)}>Release</button>
-      <button type="button" class="danger quiet" aria-label=${`Delete version ${one.version}`} @click=${() => discard(one)}>Delete</button></td></tr>`;
-  const memberRow = (member) => html`<tr><th scope="row">${member.friendly_name ?? member.username}</th><td>${member.is_programmatic ? "API user" : member.role?.name ?? member.role ?? ""}</td>
-    <td class="number"><button type="button" class="danger quiet" aria-label=${`Remove ${member.username}`} @click=${() => dismiss(member)}>Remove</button></td></tr>`;
+    ${devices.devices.length ? table("Devices of the product", ["Status", "Name", "Device ID", "Firmware", ...(groups ? ["Groups"] : []), "Last heard", ""], devices.devices.map(deviceRow))
+      : html`<p class="none">${asked.deviceName || asked.groups ? "No device matches." : "No devices yet: add them by their IDs, as many as you like at once."}</p>`}
+    ${pager(devices.meta, (page) => change({ page }))}`;
+  const groupRow = (one) => html`<tr><th scope="row">${one.name}</th><td>${one.description}</td><td class="number">${format.number(one.device_count)}</td>
+    <td class="number"><button type="button" class="quiet" aria-label=${`Edit ${one.name}`} @click=${() => editGroup(one)}>Edit</button>
+      <button type="button" class="danger quiet" aria-label=${`Delete ${one.name}`} @click=${() => dropGroup(one)}>Delete</button></td></tr>`;
+  const memberRow = (member) => html`<tr><th scope="row">${member.username}</th><td>${member.is_programmatic ? "API user" : member.role}</td>
+    <td class="number">${member.is_programmatic ? html`<button type="button" class="quiet" aria-label=${`New token for ${member.username}`} @click=${() => renew(member)}>New token</button>`
+      : html`<button type="button" class="quiet" aria-label=${`Role of ${member.username}`} @click=${() => role(member)}>Role</button>`}
+      <button type="button" class="danger quiet" aria-label=${`Remove ${member.username}`} @click=${() => dismiss(member)}>Remove</button></td></tr>`;
 
   const draw = () => signal.aborted || render(html`
     ${heading(product.name, nothing, html`<p>${format.platform(product.platform_id)} · product ${product.id}${product.description ? ` · ${product.description}` : ""}</p>`)}
+    ${releases ? card("Releases", onItsWay.draw(releases.releases)) : nothing}
+    ${firmware ? card("Firmware", firmwareTable({ product, base, firmware, groups: groups?.groups ?? [], devices: devices.devices, act }),
+      { actions: html`<button type="button" @click=${() => upload({ base, act })}>Upload</button>` }) : nothing}
     ${card("Devices", devicesCard(), { actions: html`<button type="button" class="primary" @click=${add}>Add devices</button>` })}
-    ${firmware ? card("Firmware", firmware.length ? table("Firmware of the product", ["Version", "Title", "Size", "Released to", "Devices", "Uploaded", ""], firmware.map(firmwareRow))
-      : html`<p class="none">No firmware yet. A binary must say this product's ID and the version you give.</p>`,
-      { actions: html`<button type="button" @click=${upload}>Upload</button>` }) : nothing}
-    ${groups ? card("Groups", groups.groups?.length ? html`<ul class="lines">${groups.groups.map((one) => html`<li class="line"><strong>${one.name}</strong><span>${one.description ?? ""}</span></li>`)}</ul>`
-      : html`<p class="none">None: releases go to all devices at once.</p>`, { actions: html`<button type="button" @click=${group}>New group</button>` }) : nothing}
-    ${team ? card("Team", table("Team of the product", ["Name", "Role", ""], (team.team ?? []).map(memberRow)),
+    ${groups ? card("Groups", groups.groups.length ? table("Groups of the product", ["Name", "Description", "#Devices", ""], groups.groups.map(groupRow))
+      : html`<p class="none">None: releases go to all devices.</p>`, { actions: html`<button type="button" @click=${group}>New group</button>` }) : nothing}
+    ${team ? card("Team", team.team.length ? table("Team of the product", ["Name", "Role", ""], team.team.map(memberRow)) : html`<p class="none">Nobody but the owner.</p>`,
       { actions: html`<button type="button" @click=${invite}>Add a member</button><button type="button" @click=${program}>New API user</button>` }) : nothing}`, root);
 
   await read();
   while (!signal.aborted) {
-    await sleep(READ_EACH_MS, signal);
+    const isOnItsWay = releases?.releases.some(({ state }) => state === "running");
+    await sleep(isOnItsWay ? READ_SOON_MS : READ_EACH_MS, signal);
     if (!document.hidden && !signal.aborted && !document.querySelector("dialog")) await read().catch(() => {});
   }
 }

@@ -6,9 +6,22 @@ import { attempt, card, command, copy, dialog, format, heading, html, nothing, r
 
 const LIVES = [["7776000", "90 days"], ["86400", "1 day"], ["604800", "7 days"], ["31536000", "1 year"], ["0", "For ever"]];
 
+/** A text as a QR code, made here: nobody else is told. */
+async function qrCode(text) {
+  const { generate } = await import("./lean-qr.js");
+  const code = generate(text);
+  const dark = [];
+  for (let y = 0; y < code.size; y += 1) {
+    for (let x = 0; x < code.size; x += 1) if (code.get(x, y)) dark.push(`M${x} ${y}h1v1h-1z`);
+  }
+  return html`<svg class="qr" viewBox=${`-4 -4 ${code.size + 8} ${code.size + 8}`} role="img" aria-label="QR code of the secret" shape-rendering="crispEdges">
+    <rect x="-4" y="-4" width=${code.size + 8} height=${code.size + 8}></rect><path d=${dark.join("")}></path></svg>`;
+}
+
 /** Shows all of it. */
 export async function open(root, { session, signal }) {
   let tokens = [];
+  let scopes = [];
   let clients = [];
   let products = [];
   let mfa = session.mfa;
@@ -16,14 +29,15 @@ export async function open(root, { session, signal }) {
   const read = async () => {
     const [tokensTold, clientsTold, productsTold] = await Promise.all([
       get("/console/tokens", signal), get("/v1/clients", signal), get("/v1/user/products", signal)]);
-    [tokens, clients, products] = [tokensTold.tokens, clientsTold.clients, productsTold.products];
+    [tokens, scopes, clients, products] = [tokensTold.tokens, tokensTold.scopes, clientsTold.clients, productsTold.products];
     draw();
   };
   const create = async () => {
     const made = await dialog({
       title: "New access token", yes: "Create",
-      fields: [{ name: "name", label: "Name", required: true, hint: "What it is for" }, { name: "expires_in", label: "Lives for", options: LIVES }],
-      work: ({ name, expires_in }) => post("/console/tokens", { name, expires_in: Number(expires_in) }),
+      fields: [{ name: "name", label: "Name", required: true, hint: "What it is for" }, { name: "expires_in", label: "Lives for", options: LIVES },
+        { name: "scopes", label: "Good for", hint: "None ticked: everything that you may do yourself", options: scopes.map((scope) => [scope, scope]), checks: [] }],
+      work: ({ name, expires_in, scopes }) => post("/console/tokens", { name, expires_in: Number(expires_in), scopes }),
     });
     if (!made) return;
     await read();
@@ -69,8 +83,8 @@ export async function open(root, { session, signal }) {
     if (!begun) return;
     const done = await dialog({
       title: "Two-step log in", yes: "Switch on",
-      text: html`<p>Type this secret into an authenticator app, or open <a href=${begun.qr_url} data-plain>its link</a> on the device the app is on.
-        Then write the code that the app shows.</p>${command(begun.secret)}`,
+      text: html`<p>Scan this with an authenticator app, then write the code that the app shows.</p>${await qrCode(begun.qr_url)}
+        <p>Without a camera: type this secret, or open <a href=${begun.qr_url} data-plain>its link</a> on the device the app is on.</p>${command(begun.secret)}`,
       fields: [{ name: "otp", label: "One-time password", required: true, pattern: "[0-9 ]{6,7}", autocomplete: "one-time-code" }],
       work: ({ otp }) => post("/v1/user/mfa-enable", { mfa_token: begun.mfa_token, otp }),
     });
@@ -90,7 +104,7 @@ export async function open(root, { session, signal }) {
   };
 
   const tokenRow = (token) => html`<tr><th scope="row">${format.visible(token.client) || "—"}${token.current ? html` <small>this session</small>` : nothing}</th>
-    <td class="id">${token.prefix}…</td><td>${token.scopes.length ? token.scopes.join(", ") : "Everything"}</td>
+    <td class="id">${token.prefix}…</td><td class="wrap">${token.scopes.length ? token.scopes.join(", ") : "Everything"}</td>
     <td>${time(token.created_at, { form: "date" })}</td><td>${token.expires_at ? time(token.expires_at, { form: "date" }) : "Never"}</td>
     <td class="number"><button type="button" class="danger quiet" aria-label=${`Revoke ${token.client} ${token.prefix}`} @click=${() => revoke(token)}>Revoke</button></td></tr>`;
   const clientRow = (client) => html`<tr><th scope="row">${format.visible(client.name)}</th><td class="id">${client.id} <button type="button" class="link" @click=${() => copy(client.id)}>Copy</button></td>

@@ -82,8 +82,9 @@ export async function attempt(work) {
 }
 
 /**
- * Asks in a dialog. `fields` are `{name, label, value, type, hint, options, rows, required, pattern}`.
- * Gives the values, or null when it was left.
+ * Asks in a dialog. `fields` are `{name, label, value, type, hint, options, checks, rows, required, pattern}`;
+ * with `checks` (those that are ticked) any of the options can be chosen. Gives the values, or what `work`
+ * gave for them, or null when it was left.
  */
 export function dialog({ title, text = nothing, fields = [], yes, danger = false, work }) {
   const element = document.createElement("dialog");
@@ -96,7 +97,9 @@ export function dialog({ title, text = nothing, fields = [], yes, danger = false
     let busy = false;
     const submit = async (event) => {
       event.preventDefault();
-      const values = Object.fromEntries(new FormData(event.target));
+      const form = new FormData(event.target);
+      const values = Object.fromEntries(form);
+      for (const { name } of fields.filter(({ checks }) => checks)) values[name] = form.getAll(name);
       if (work) {
         busy = true;
         problem = "";
@@ -130,11 +133,22 @@ export function dialog({ title, text = nothing, fields = [], yes, danger = false
     });
     draw();
     element.showModal();
+    element.querySelector("input, select, textarea")?.focus();
   });
 }
 
+/** Boxes to tick, in a frame of their own. */
+const boxes = ({ name, label, options, checks, hint }) => html`<fieldset class="field"><legend>${label}</legend>
+  <div class="boxes" tabindex="0" role="group" aria-label=${label}>${options.map(([key, shown]) =>
+    html`<label><input type="checkbox" name=${name} value=${key} ?checked=${checks.includes(key)}> ${shown}</label>`)}</div>
+  ${hint ? html`<small>${hint}</small>` : nothing}</fieldset>`;
+
 /** One labelled input of a form. */
-export function field({ name, label, value = "", type = "text", hint, options, rows, required, pattern, placeholder, autocomplete = "off", multiple }) {
+export function field(of) {
+  return of.checks ? boxes(of) : input(of);
+}
+
+function input({ name, label, value = "", type = "text", hint, options, rows, required, pattern, placeholder, autocomplete = "off", multiple }) {
   const input = options
     ? html`<select name=${name} ?multiple=${multiple}>${options.map(([key, shown]) =>
         html`<option value=${key} ?selected=${String(key) === String(value)}>${shown}</option>`)}</select>`
@@ -146,6 +160,20 @@ export function field({ name, label, value = "", type = "text", hint, options, r
             placeholder=${placeholder ?? ""} autocomplete=${autocomplete} autocapitalize="off" spellcheck="false">`;
   return html`<label class="field"><span>${label}</span>${input}${hint ? html`<small>${hint}</small>` : nothing}</label>`;
 }
+
+/** Rows under headings; one that begins with `#` is above numbers, an empty one above buttons. */
+export const table = (label, head, rows) => html`<div class="scroll" tabindex="0" role="region" aria-label=${label}><table><thead><tr>${head.map((text) =>
+  html`<th scope="col" class=${text.startsWith("#") ? "number" : ""}>${text.replace("#", "") || html`<span class="hidden">Actions</span>`}</th>`)}</tr></thead><tbody>${rows}</tbody></table></div>`;
+
+/** The way to other pages of a list that has several; `meta` as the API tells it. */
+export const pager = ({ page, total_pages: pages, total }, turn) => pages > 1 ? html`<nav class="pager" aria-label="Pages">
+  <span role="status">Page ${page} of ${pages}, ${format.number(total)} devices</span>
+  <button type="button" ?disabled=${page <= 1} @click=${() => turn(page - 1)}>Previous</button>
+  <button type="button" ?disabled=${page >= pages} @click=${() => turn(page + 1)}>Next</button></nav>` : nothing;
+
+/** How far something is. */
+export const progressBar = (label, percent) =>
+  html`<progress max="100" .value=${percent} aria-label=${label}>${Math.floor(percent)} %</progress>`;
 
 /** Whether a stream is alive. */
 export const streamState = ({ word, detail }) =>

@@ -32,6 +32,6 @@ pub use limits::{LimitsConfig, Network};
 pub use serve::{
     Certificate, CertificateError, CertificateFiles, HttpServer, Listeners, Peer, serve,
 };
-pub use state::{Registration, RenderMetrics, State, WebConfig};
+pub use state::{Registration, RenderMetrics, ServerKey, ServerKeys, State, WebConfig};
 pub use token::{TokenLife, TokenRequest, issue};
 pub use webhooks::WebhooksConfig;

@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use model::{AccountId, Timestamp};
 use node::{Handle, Updates};
+use secure::keys::PublicKey;
 use store::{Account, Store, StoreError};
 
 use crate::console::Fleets;
@@ -26,6 +27,28 @@ pub struct WebConfig {
     pub registration: Registration,
     /// What webhooks may do.
     pub webhooks: WebhooksConfig,
+    /// What devices have to know of this server; absent: the console offers no images of its keys.
+    pub server_keys: Option<ServerKeys>,
+}
+
+/// The public keys of the server, as devices take them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerKeys {
+    /// For DTLS, P-256.
+    pub udp: ServerKey,
+    /// For TCP, RSA-2048.
+    pub tcp: ServerKey,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerKey {
+    /// The key.
+    pub public: PublicKey,
+    /// The port that devices which use it connect to.
+    pub port: u16,
+    /// Where a device keeps it: the address for `dfu-util -a 1 -s …`.
+    pub dfu_address: u32,
 }
 
 /// Who may create an account.
@@ -65,6 +88,8 @@ pub struct State {
     pub(crate) is_tls: bool,
     /// Fleets whose list is open in a console.
     pub(crate) fleets: Fleets,
+    /// What devices have to know of this server.
+    pub(crate) server_keys: Option<Arc<ServerKeys>>,
 }
 
 impl State {
@@ -91,6 +116,7 @@ impl State {
             webhooks,
             is_tls: false,
             fleets: Fleets::default(),
+            server_keys: config.server_keys.map(Arc::new),
         }
     }
 }

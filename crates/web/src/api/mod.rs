@@ -22,7 +22,7 @@ mod provisioning;
 mod releases;
 mod server;
 mod table;
-mod team;
+pub(crate) mod team;
 mod tokens;
 mod usage;
 mod usage_csv;

@@ -159,8 +159,17 @@ async fn token_for(
     Ok(issue(&state.store, request, utc_now()).await?.0)
 }
 
-/// Names of scopes, all of which a route knows.
+/// Names of scopes, at least one.
 fn scopes_of(caller: &Caller) -> Result<Vec<String>, ApiError> {
+    let listed = known_scopes(caller)?;
+    if listed.is_empty() {
+        return Err(ApiError::bad_request("scopes is required: a list such as [\"devices:list\"]"));
+    }
+    Ok(listed)
+}
+
+/// The names in `scopes`, all of which a route knows.
+pub(crate) fn known_scopes(caller: &Caller) -> Result<Vec<String>, ApiError> {
     let listed = match caller.fields.value("scopes") {
         Some(Value::Array(listed)) => {
             listed.iter().filter_map(Value::as_str).map(str::to_owned).collect()
@@ -170,9 +179,6 @@ fn scopes_of(caller: &Caller) -> Result<Vec<String>, ApiError> {
     };
     let listed: Vec<String> =
         listed.into_iter().filter(|scope: &String| !scope.is_empty()).collect();
-    if listed.is_empty() {
-        return Err(ApiError::bad_request("scopes is required: a list such as [\"devices:list\"]"));
-    }
     let known = super::scopes();
     if let Some(unknown) = listed.iter().find(|scope| !known.contains(*scope)) {
         let text = format!("There is no scope {unknown:?}; /docs names the scope of each route");

@@ -2,16 +2,19 @@
 
 use axum::Json;
 use axum::extract::{Path, State as Shared};
-use model::{DeviceId, DeviceState, ProductId};
+use model::link::Transport;
+use model::{AccountId, DeviceId, DeviceState, ProductId, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use store::{Device, Hour, StoreError, Vitals};
+use std::sync::Arc;
+use store::{CarriedSum, Device, Hour, StoreError, Vitals};
 
 use super::fleet::{Question, Row, Sort};
-use crate::api::devices::{described, object};
+use crate::api::devices::{full_object, object};
 use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::fields::Fields;
+use crate::routes::{Needs, Reach};
 use crate::state::{State, utc_now};
 
 /// Devices of a page, by default and at most.
@@ -26,13 +29,14 @@ const HOURS_PER_DAY: i64 = 24;
 const SIGNAL_STRENGTH: u16 = 33;
 const PARTS_PER_PERCENT: f64 = 256.0;
 
-/// `q`, `online`, `product`, `sort`, `dir`, `page` and `per_page`.
+/// `q`, `online`, `product`, `group` (of that product), `sort`, `dir`, `page` and `per_page`.
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let account = caller.actor.account;
-    let asked = question(&caller.query)?;
+    let mut asked = question(&caller.query)?;
+    let groups = groups(&state, account, &mut asked, &caller.query).await?;
     let size = caller.query.number("per_page")?.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
     let page = caller.query.number("page")?.unwrap_or(1).max(1);
     let skip = usize::try_from((page - 1).saturating_mul(size)).unwrap_or(usize::MAX);
@@ -47,6 +51,7 @@ pub(super) async fn list(
     Ok(Json(json!({
         "devices": devices,
         "products": products,
+        "groups": groups,
         "page": page,
         "per_page": size,
         "matching": matching,
@@ -55,7 +60,28 @@ pub(super) async fn list(
     })))
 }
 
-/// What only the console shows of a device: its keys and what it cost.
+/// The names of the asked product's groups, for the list of filters; puts the devices of the asked one
+/// into the question. Products of others have none here.
+async fn groups(
+    state: &State,
+    account: AccountId,
+    asked: &mut Question,
+    query: &Fields,
+) -> Result<Vec<String>, ApiError> {
+    let Some(id) = asked.product else { return Ok(Vec::new()) };
+    let product = state.store.products().get(id).await?;
+    if product.is_none_or(|product| product.account != account) {
+        return Ok(Vec::new());
+    }
+    if let Some(name) = query.text("group").filter(|name| !name.is_empty()) {
+        let groups = state.fleets.groups(&state.store, account, id).await?;
+        asked.group = Some(groups.get(&name).map(Arc::clone).unwrap_or_default());
+    }
+    let all = state.store.assignments().groups(id).await?;
+    Ok(all.into_iter().map(|group| group.name).collect())
+}
+
+/// What only the console shows of a device: its keys, its session and what it cost.
 pub(super) async fn show(
     Shared(state): Shared<State>,
     Path(text): Path<String>,
@@ -64,7 +90,6 @@ pub(super) async fn show(
     let device = visible(&state, &caller.actor, &text).await?;
     let (id, now) = (device.id(), utc_now());
     let live = state.handle.states(&[id]).await.into_iter().next();
-    let description = described(&state, id, live.as_ref()).await?;
     let former = state.store.devices().former_keys(id).await?;
     let former: Vec<Value> = former
         .iter()
@@ -72,25 +97,32 @@ pub(super) async fn show(
             json!({"sha256": hex::encode(key.key.hash.0), "replaced_at": key.replaced_at.to_string()})
         })
         .collect();
-    let transport = live.as_ref().and_then(|live| live.transport);
     Ok(Json(json!({
-        "device": object(&state, &device.0, live.as_ref(), description.as_deref()),
+        "device": full_object(&state, &device.0).await?,
         "owned": device.0.account == Some(caller.actor.account),
-        "transport": transport.map(|transport| match transport {
-            model::link::Transport::Tcp => "RSA + AES over TCP",
-            model::link::Transport::Udp => "DTLS over UDP",
-        }),
-        "events_dropped": live.as_ref().map_or(0, |live| live.events_dropped),
+        "session": live.as_ref().map(session),
         "created_at": device.0.created_at.to_string(),
         "claimed_at": device.0.claimed_at.map(|at| at.to_string()),
         "key": device.0.key.map(|key| hex::encode(key.0)),
         "key_bound_at_first_use": device.0.first_use,
         "former_keys": former,
-        "days": days(&state, &caller.actor, id, now).await?,
+        "days": days(&state, &device.0, now).await?,
     })))
 }
 
-/// A device that the actor owns, or one of a product of the actor's.
+fn session(live: &DeviceState) -> Value {
+    json!({
+        "transport": live.transport.map(|transport| match transport {
+            Transport::Tcp => "RSA + AES over TCP",
+            Transport::Udp => "DTLS over UDP",
+        }),
+        "handshakes": live.handshakes,
+        "resumes": live.resumes,
+        "events_dropped": live.events_dropped,
+    })
+}
+
+/// A device that the actor owns, or one of a product that the actor owns or works on.
 async fn visible(state: &State, actor: &Actor, text: &str) -> Result<OwnedDevice, ApiError> {
     let Ok(id) = text.parse::<DeviceId>() else { return Err(ApiError::unknown_device()) };
     let found = state.store.devices().get(id).await?.ok_or_else(ApiError::unknown_device)?;
@@ -98,31 +130,53 @@ async fn visible(state: &State, actor: &Actor, text: &str) -> Result<OwnedDevice
         return Ok(OwnedDevice(found));
     }
     let product = found.product.ok_or_else(ApiError::unknown_device)?;
-    let product = state.store.products().get(product).await?;
-    let is_paid = product.is_some_and(|product| product.account == actor.account);
-    if is_paid { Ok(OwnedDevice(found)) } else { Err(ApiError::unknown_device()) }
+    let needs = Needs { scope: Some("devices:get"), reach: Reach::Product };
+    let looking = Actor { needs, ..actor.clone() };
+    match looking.product(state, &product.to_string()).await {
+        Ok(_) => Ok(OwnedDevice(found)),
+        Err(_) => Err(ApiError::unknown_device()),
+    }
 }
 
-/// Data Operations of each UTC day that had any, oldest first.
-async fn days(
-    state: &State,
-    actor: &Actor,
-    device: DeviceId,
-    now: model::Timestamp,
-) -> Result<Vec<Value>, StoreError> {
+/// Data Operations and bytes of one UTC day.
+#[derive(Debug, Default)]
+struct Day {
+    operations: u64,
+    carried: CarriedSum,
+}
+
+/// What a device used on each UTC day that it used anything, oldest first; whoever pays for it.
+async fn days(state: &State, device: &Device, now: Timestamp) -> Result<Vec<Value>, StoreError> {
     let to = Hour(Hour::of(now).0 + 1);
     let today = to.0.div_euclid(HOURS_PER_DAY);
     let from = Hour((today - DAYS_SHOWN + 1) * HOURS_PER_DAY);
-    let hours = state.store.ledger().hours_of_device(actor.account, device, from, to).await?;
-    let mut sums = BTreeMap::<i64, u64>::new();
-    for hour in hours {
-        *sums.entry(hour.hour.0.div_euclid(HOURS_PER_DAY)).or_default() += hour.sum.operations;
+    let Some(payer) = payer(state, device).await? else { return Ok(Vec::new()) };
+    let (ledger, id) = (state.store.ledger(), device.id);
+    let mut days = BTreeMap::<i64, Day>::new();
+    for line in ledger.hours_of_device(payer, id, from, to).await? {
+        let day = days.entry(line.hour.0.div_euclid(HOURS_PER_DAY)).or_default();
+        day.operations += line.sum.operations;
     }
-    let shown = sums.into_iter().map(|(day, operations)| {
+    for line in ledger.traffic_of_device(payer, id, from, to).await? {
+        days.entry(line.hour.0.div_euclid(HOURS_PER_DAY)).or_default().carried.add(line.sum);
+    }
+    let shown = days.into_iter().map(|(day, of)| {
         let date = Hour(day * HOURS_PER_DAY).start().to_string();
-        json!({"date": date.get(..10), "operations": operations})
+        json!({
+            "date": date.get(..10),
+            "operations": of.operations,
+            "received": of.carried.received,
+            "sent": of.carried.sent,
+        })
     });
     Ok(shown.collect())
+}
+
+/// The owner of the device's product, else its own.
+async fn payer(state: &State, device: &Device) -> Result<Option<AccountId>, StoreError> {
+    let Some(product) = device.product else { return Ok(device.account) };
+    let product = state.store.products().get(product).await?;
+    Ok(product.map(|product| product.account).or(device.account))
 }
 
 /// The rows of a page as they are at this moment.
@@ -177,6 +231,7 @@ fn question(fields: &Fields) -> Result<Question, ApiError> {
         text,
         online,
         product: product.map(ProductId),
+        group: None,
         sort,
         descending: fields.text("dir").as_deref() == Some("desc"),
     })

@@ -5,21 +5,25 @@
 //! most some seconds ago. The devices of the page that is shown are looked up anew.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::{AccountId, DeviceId, DeviceState, Platform, ProductId, Timestamp};
 use node::{FleetRow, Handle};
+use store::{Store, StoreError};
+
+use super::kept::Kept;
 
 /// How old what is known of the devices' state may be, if reading it takes little time.
 const FRESH: Duration = Duration::from_secs(2);
-/// So many times as long as reading took, it is not read again.
-const REST_PER_READ: u32 = 10;
 /// Devices asked of the shards at once, so that none is kept from its work for long.
 const ASKED_AT_ONCE: usize = 1_000;
 /// Accounts whose fleets are kept; a further one takes the place of the one asked longest ago.
 const KEPT_MAX: usize = 8;
+/// Products of one account whose groups are kept.
+const GROUPED_MAX: usize = 8;
 
 /// The fleets of accounts whose console is open. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -27,20 +31,21 @@ pub(crate) struct Fleets {
     kept: Arc<Mutex<HashMap<AccountId, Arc<Slot>>>>,
 }
 
-/// One account's place; who fills it is alone.
+/// One account's place.
 #[derive(Debug)]
 struct Slot {
     asked: Mutex<Instant>,
-    fleet: tokio::sync::Mutex<Option<Arc<Fleet>>>,
+    fleet: Arc<Kept<Fleet>>,
+    groups: Mutex<BTreeMap<ProductId, Arc<Kept<Groups>>>>,
 }
+
+/// The devices of each group of a product, by the group's name.
+pub(super) type Groups = BTreeMap<String, Arc<HashSet<DeviceId>>>;
 
 /// A fleet as it was when it was read.
 #[derive(Debug)]
 pub(super) struct Fleet {
     rows: Vec<Row>,
-    changes: u64,
-    read: Instant,
-    took: Duration,
 }
 
 /// A device, as far as lists are searched and sorted by it.
@@ -78,6 +83,8 @@ pub(super) struct Question {
     pub(super) text: String,
     pub(super) online: Option<bool>,
     pub(super) product: Option<ProductId>,
+    /// The devices of the group that is asked for.
+    pub(super) group: Option<Arc<HashSet<DeviceId>>>,
     pub(super) sort: Sort,
     pub(super) descending: bool,
 }
@@ -90,14 +97,21 @@ impl Fleets {
 
     /// The account's fleet, read again if it is old or if a row changed.
     pub(super) async fn fleet(&self, handle: &Handle, account: AccountId) -> Arc<Fleet> {
-        let slot = self.slot(account);
-        let mut kept = slot.fleet.lock().await;
-        if let Some(fleet) = kept.as_ref().filter(|fleet| fleet.is_fresh(handle)) {
-            return Arc::clone(fleet);
-        }
-        let fleet = Arc::new(Fleet::read(handle, account).await);
-        *kept = Some(Arc::clone(&fleet));
+        let (slot, own) = (self.slot(account), handle.clone());
+        let read = move || async move { Ok::<_, Infallible>(Fleet::read(&own, account).await) };
+        let Ok(fleet) = slot.fleet.get(handle.fleet_changes(), FRESH, read).await;
         fleet
+    }
+
+    /// The devices of a product's groups.
+    pub(super) async fn groups(
+        &self,
+        store: &Arc<Store>,
+        account: AccountId,
+        product: ProductId,
+    ) -> Result<Arc<Groups>, StoreError> {
+        let (kept, store) = (self.slot(account).groups(product), Arc::clone(store));
+        kept.get(0, Duration::ZERO, move || async move { read_groups(&store, product).await }).await
     }
 
     fn slot(&self, account: AccountId) -> Arc<Slot> {
@@ -109,7 +123,8 @@ impl Fleets {
         let slot = kept.entry(account).or_insert_with(|| {
             Arc::new(Slot {
                 asked: Mutex::new(Instant::now()),
-                fleet: tokio::sync::Mutex::default(),
+                fleet: Arc::default(),
+                groups: Mutex::default(),
             })
         });
         *slot.asked.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
@@ -121,11 +136,28 @@ impl Slot {
     fn asked(&self) -> Instant {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn groups(&self, product: ProductId) -> Arc<Kept<Groups>> {
+        let mut groups = self.groups.lock().unwrap_or_else(PoisonError::into_inner);
+        if !groups.contains_key(&product) && groups.len() >= GROUPED_MAX {
+            groups.clear();
+        }
+        Arc::clone(groups.entry(product).or_default())
+    }
+}
+
+async fn read_groups(store: &Store, product: ProductId) -> Result<Groups, StoreError> {
+    let mut groups = BTreeMap::<String, HashSet<DeviceId>>::new();
+    for (device, assignment) in store.assignments().of_product(product).await? {
+        for group in assignment.groups {
+            groups.entry(group).or_default().insert(device);
+        }
+    }
+    Ok(groups.into_iter().map(|(name, devices)| (name, Arc::new(devices))).collect())
 }
 
 impl Fleet {
     async fn read(handle: &Handle, account: AccountId) -> Self {
-        let (begun, changes) = (Instant::now(), handle.fleet_changes());
         let known = handle.fleet(account);
         let mut rows = Vec::with_capacity(known.len());
         for some in known.chunks(ASKED_AT_ONCE) {
@@ -133,12 +165,7 @@ impl Fleet {
             let states = handle.states(&ids).await;
             rows.extend(some.iter().zip(&states).map(|(row, state)| Row::new(row, state)));
         }
-        Self { rows, changes, read: begun, took: begun.elapsed() }
-    }
-
-    fn is_fresh(&self, handle: &Handle) -> bool {
-        let age = self.read.elapsed();
-        self.changes == handle.fleet_changes() && age < FRESH.max(self.took * REST_PER_READ)
+        Self { rows }
     }
 
     /// How many devices there are, and how many are online.
@@ -188,13 +215,14 @@ impl Question {
     fn matches(&self, row: &Row) -> bool {
         self.online.is_none_or(|online| row.online == online)
             && self.product.is_none_or(|product| row.product == Some(product))
+            && self.group.as_ref().is_none_or(|group| group.contains(&row.device))
             && self.matches_text(row)
     }
 
     fn matches_text(&self, row: &Row) -> bool {
         self.text.is_empty()
             || row.name.as_ref().is_some_and(|name| name.contains(&self.text))
-            || row.device.to_string().contains(&self.text)
+            || has_digits(row.device, &self.text)
     }
 
     /// What is absent comes last either way; equal devices come by id.
@@ -211,6 +239,15 @@ impl Question {
         };
         order.then_with(|| a.device.cmp(&b.device))
     }
+}
+
+/// Whether a text is part of an id as it is written.
+fn has_digits(device: DeviceId, text: &str) -> bool {
+    let mut digits = [0; 24];
+    if text.len() > digits.len() || hex::encode_to_slice(device.0, &mut digits).is_err() {
+        return false;
+    }
+    digits.windows(text.len()).any(|part| part == text.as_bytes())
 }
 
 fn absent_last<T: Ord>(a: Option<T>, b: Option<T>, descending: bool) -> Ordering {
@@ -240,7 +277,7 @@ mod tests {
             system: None,
         };
         let rows = names.iter().enumerate().map(row).collect();
-        Fleet { rows, changes: 0, read: Instant::now(), took: Duration::ZERO }
+        Fleet { rows }
     }
 
     fn by_name(text: &str) -> Question {
@@ -248,6 +285,7 @@ mod tests {
             text: text.into(),
             online: None,
             product: None,
+            group: None,
             sort: Sort::Name,
             descending: false,
         }
@@ -285,5 +323,12 @@ mod tests {
         let asked = Question { online: Some(true), ..by_name("") };
         assert_eq!(shown(&fleet, &asked, 0, 9), (vec![0, 2], 2));
         assert_eq!(fleet.counts(), (3, 2));
+    }
+
+    #[test]
+    fn the_devices_of_a_group_can_be_asked_for_alone() {
+        let fleet = fleet(&[Some("a"), Some("b"), Some("c")]);
+        let group = Some(Arc::new(HashSet::from([DeviceId([2; 12]), DeviceId([9; 12])])));
+        assert_eq!(shown(&fleet, &Question { group, ..by_name("") }, 0, 9), (vec![2], 1));
     }
 }

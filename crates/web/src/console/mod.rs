@@ -8,6 +8,8 @@ pub(crate) mod cookie;
 mod devices;
 mod fleet;
 mod integrations;
+mod kept;
+mod keys;
 mod server;
 mod session;
 mod tokens;
@@ -64,6 +66,8 @@ pub(crate) fn routes() -> Router<State> {
         .route("/console/integrations", get(integrations::list))
         .route("/console/usage", get(usage::show))
         .route("/console/server", get(server::show))
+        .route("/console/server-keys", get(keys::list))
+        .route("/console/server-keys/{file}", get(keys::file))
         .layer(Extension(NEEDS))
         .layer(middleware::map_response(guarded))
 }

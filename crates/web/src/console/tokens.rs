@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 use store::{Token, TokenHash};
 
+use crate::api::{scopes, team::known_scopes};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::state::{State, utc_now};
@@ -24,10 +25,10 @@ pub(super) async fn list(
     let tokens = state.store.tokens().list(caller.actor.account).await?;
     let current = caller.actor.token.hash;
     let shown: Vec<Value> = tokens.iter().map(|token| shown(token, current)).collect();
-    Ok(Json(json!({"tokens": shown})))
+    Ok(Json(json!({"tokens": shown, "scopes": scopes()})))
 }
 
-/// `name`, and `expires_in` in seconds (0: never). The token is told this once.
+/// `name`, `scopes` (none: everything), and `expires_in` in seconds (0: never). The token is told this once.
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -40,8 +41,12 @@ pub(super) async fn create(
         0 => TokenLife::Endless,
         seconds => TokenLife::Seconds(seconds),
     };
-    let request =
-        TokenRequest { account: caller.actor.account, client: name, scopes: Vec::new(), life };
+    let request = TokenRequest {
+        account: caller.actor.account,
+        client: name,
+        scopes: known_scopes(&caller)?,
+        life,
+    };
     let (token, _) = issue(&state.store, request, utc_now()).await?;
     Ok((StatusCode::CREATED, Json(json!({"ok": true, "token": token}))))
 }

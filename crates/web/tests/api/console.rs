@@ -3,18 +3,22 @@
 use axum::body::Body;
 use axum::http::{HeaderMap, Request, StatusCode, header};
 use model::Timestamp;
+use secure::keys::{KeyKind, PrivateKey};
 use serde_json::{Value, json};
 use store::{Token, TokenHash};
+use web::{ServerKey, ServerKeys, WebConfig};
 
-use crate::support::{OWNER, PASSWORD, World};
+use crate::support::{OWNER, PASSWORD, STRANGER, World};
 
 /// Those that ask for an account, with the answer to its owner.
-const ROUTES: [(&str, &str, u16); 8] = [
+const ROUTES: [(&str, &str, u16); 10] = [
     ("GET", "/console/devices", 200),
     ("GET", "/console/devices/{device}", 200),
     ("GET", "/console/integrations", 200),
     ("GET", "/console/usage", 200),
     ("GET", "/console/server", 200),
+    ("GET", "/console/server-keys", 200),
+    ("GET", "/console/server-keys/server-ec.pub.der", 200),
     ("GET", "/console/tokens", 200),
     ("POST", "/console/tokens", 201),
     ("DELETE", "/console/tokens/0000000000000000", 404),
@@ -26,7 +30,7 @@ fn body_of(method: &str) -> Value {
 
 #[tokio::test]
 async fn only_tokens_good_for_the_whole_account_are_taken() {
-    let world = World::new().await;
+    let world = World::with(with_keys).await;
     let owner = world.token(world.owner).await;
     let stranger = world.token(world.stranger).await;
     let scoped = Token {
@@ -141,6 +145,110 @@ async fn the_list_is_searched_sorted_and_shows_a_change_at_once() {
     assert_eq!(names("online=true").await, [] as [&str; 0]);
     world.ask("GET", "/console/devices?sort=luck", &token, Value::Null).await.refused(400);
     world.stop().await;
+}
+
+#[tokio::test]
+async fn the_list_shows_the_devices_of_a_group_alone() {
+    let mut world = World::new().await;
+    let (token, stranger) = (world.token(world.owner).await, world.token(world.stranger).await);
+    let second = world.register(Some(world.owner)).await;
+    let made = world.ask("POST", "/v1/products", &token, json!({"name": "Glass"})).await.ok();
+    let product = &made["product"]["id"];
+    let base = format!("/v1/products/{product}");
+    world.ask("POST", &format!("{base}/groups"), &token, json!({"name": "roof"})).await.ok();
+    let ids = json!({"ids": [world.device.to_string(), second.to_string()]});
+    world.ask("POST", &format!("{base}/devices"), &token, ids).await.ok();
+    let list = async |token: &str| {
+        let path = format!("/console/devices?product={product}&group=roof");
+        world.ask("GET", &path, token, Value::Null).await.ok()
+    };
+    let shown = list(&token).await;
+    assert_eq!((&shown["matching"], &shown["groups"]), (&json!(0), &json!(["roof"])));
+    let path = format!("{base}/devices/{second}");
+    world.ask("PUT", &path, &token, json!({"groups": ["roof"]})).await.ok();
+    // A quick reading rests for ten times as long as it took.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    let shown = list(&token).await;
+    assert_eq!(shown["devices"][0]["id"], second.to_string());
+    assert_eq!((&shown["matching"], &shown["total"]), (&json!(1), &json!(2)));
+    assert_eq!(list(&stranger).await["groups"], json!([]));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn who_works_on_a_product_sees_its_devices() {
+    let world = World::new().await;
+    let (token, stranger) = (world.token(world.owner).await, world.token(world.stranger).await);
+    let made = world.ask("POST", "/v1/products", &token, json!({"name": "Glass"})).await.ok();
+    let base = format!("/v1/products/{}", made["product"]["id"]);
+    let id = json!({"id": world.device.to_string()});
+    world.ask("POST", &format!("{base}/devices"), &token, id).await.ok();
+    let page = format!("/console/devices/{}", world.device);
+    world.ask("GET", &page, &stranger, Value::Null).await.refused(404);
+    let member = json!({"username": STRANGER, "role": "View-only"});
+    world.ask("POST", &format!("{base}/team"), &token, member).await.ok();
+    let shown = world.ask("GET", &page, &stranger, Value::Null).await.ok();
+    assert_eq!((&shown["owned"], &shown["device"]["groups"]), (&json!(false), &json!([])));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_token_is_made_with_scopes_that_there_are() {
+    let world = World::new().await;
+    let token = world.token(world.owner).await;
+    let wanted = |scopes: &[&str]| json!({"name": "reports", "scopes": scopes});
+    world.ask("POST", "/console/tokens", &token, wanted(&["luck:have"])).await.refused(400);
+    let path = "/console/tokens";
+    let made = world.ask("POST", path, &token, wanted(&["devices:list"])).await.ok();
+    let small = made["token"].as_str().expect("a token");
+    world.ask("GET", "/v1/devices", small, Value::Null).await.ok();
+    world.ask("GET", "/v1/user", small, Value::Null).await.refused(403);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_image_of_the_servers_key_holds_the_address_that_is_asked_for() {
+    let world = World::with(with_keys).await;
+    let token = world.token(world.owner).await;
+    let bearer = format!("Bearer {token}");
+    let get = async |file: &str| {
+        let request = Request::builder().uri(format!("/console/server-keys/{file}"));
+        let request = request.header(header::AUTHORIZATION, &bearer).body(Body::empty());
+        let response = world.respond(request.expect("a request")).await;
+        let (status, body) = (response.status().as_u16(), response.into_body());
+        let bytes = http_body_util::BodyExt::collect(body).await.expect("a body").to_bytes();
+        (status, bytes)
+    };
+    let (status, image) = get("server-ec.image.bin?host=10.1.2.3").await;
+    assert_eq!((status, image.len(), &image[192..198]), (200, 320, &[0, 4, 10, 1, 2, 3][..]));
+    assert_eq!(image[258..260], 15_684_u16.to_be_bytes());
+    let (_, key) = get("server-ec.pub.der").await;
+    assert_eq!(image[..91], key[..]);
+    let (_, image) = get("server-rsa.image.bin?host=a.example&port=700").await;
+    assert_eq!((image.len(), &image[384..395]), (512, &b"\x01\x09a.example"[..]));
+    assert_eq!(image[450..452], 700_u16.to_be_bytes());
+    for (file, refused) in [
+        ("server-ec.image.bin", 400),
+        ("server-ec.image.bin?host=0.0.0.0", 400),
+        ("server-ec.image.bin?host=a&port=0", 400),
+        ("server-ec.pem", 404),
+        ("server-dsa.pub.der", 404),
+    ] {
+        assert_eq!(get(file).await.0, refused, "{file}");
+    }
+    world.stop().await;
+}
+
+fn with_keys(config: WebConfig) -> WebConfig {
+    let key = |kind, port, dfu_address| {
+        let key = PrivateKey::generate(kind).expect("a key");
+        ServerKey { public: key.public_key().clone(), port, dfu_address }
+    };
+    let keys = ServerKeys {
+        udp: key(KeyKind::P256, 15_684, 3298),
+        tcp: key(KeyKind::Rsa2048, 15_683, 2082),
+    };
+    WebConfig { server_keys: Some(keys), ..config }
 }
 
 async fn sign_in(world: &World, password: &str, with: &[(&str, &str)]) -> (StatusCode, HeaderMap) {
