@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::Outcome;
 
 /// Words, filters and orders that are asked for, each in turn.
-const QUESTIONS: [&str; 12] = [
+const QUESTIONS: [&str; 15] = [
     "",
     "sort=name",
     "sort=name&dir=desc&page=7",
@@ -20,6 +20,9 @@ const QUESTIONS: [&str; 12] = [
     "sort=name&online=false",
     "q=00&sort=last_heard",
     "q=no-such-device",
+    "product=10000",
+    "sort=last_heard&dir=desc&page=999",
+    "sort=name&online=true&q=e&per_page=200",
 ];
 
 /// The times from request to answer over one connection, sorted.

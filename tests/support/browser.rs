@@ -1,7 +1,7 @@
 //! A headless Chromium, driven over WebDriver.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::Server;
+use super::{Server, http};
 
 /// How long a page may take to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -158,6 +158,18 @@ impl Browser {
         let features = json!([{"name": "prefers-color-scheme", "value": theme}]);
         self.devtools("Emulation.setEmulatedMedia", json!({"features": features}));
         self.size(look.width(), 900);
+    }
+
+    /// Loads everything anew with each page from now on.
+    pub fn keep_nothing(&self) {
+        self.devtools("Network.enable", json!({}));
+        self.devtools("Network.setCacheDisabled", json!({"cacheDisabled": true}));
+    }
+
+    /// Goes to an address and waits until the page is there.
+    pub fn open(&self, url: &str) {
+        self.goto(url);
+        self.await_js("the page is there", "return document.querySelector('h1') !== null && document.querySelector('main[aria-busy]') === null", &[]);
     }
 
     /// Pictures of the page in every look.
@@ -317,7 +329,58 @@ pub fn demo() -> (Server, Browser) {
     (server, browser)
 }
 
+/// A demo with a product that has a group, a firmware and a release, and with an integration; gives the
+/// paths of all pages as well.
+pub fn furnished() -> (Server, Browser, Vec<String>) {
+    let (server, browser) = demo();
+    let token = server.ready["demo"]["token"].as_str().expect("a text").to_owned();
+    let ask = |method: &str, path: &str, form: &str| {
+        let (status, body) = http(method, &format!("{}{path}", server.url()), &token, form);
+        assert!(status < 300, "{path}: {status} {body}");
+        serde_json::from_str::<Value>(&body).unwrap_or_default()
+    };
+    let device = demo_device(&server, 0);
+    let made = ask("POST", "/v1/user/products", "name=Glasshouse&platform_id=12");
+    let product = made["product"]["id"].to_string();
+    let base = format!("/v1/products/{product}");
+    ask("POST", &format!("{base}/groups"), "name=roof&description=Close+to+the+sky");
+    ask("POST", &format!("{base}/devices"), &format!("id={device}"));
+    ask("PUT", &format!("{base}/devices/{device}"), "groups=roof");
+    let hook = "event=temperature&url=http://127.0.0.1:9/&name=Nobody+listens";
+    let hook = ask("POST", "/v1/integrations", hook);
+    let integration = hook["id"].as_str().expect("an id");
+    let pages = [
+        "/devices",
+        &format!("/devices/{device}"),
+        "/events",
+        "/integrations",
+        &format!("/integrations/{integration}"),
+        "/products",
+        &format!("/products/{product}"),
+        "/billing",
+        "/team",
+        "/server",
+        "/start",
+    ];
+    let pages = pages.map(str::to_owned).into();
+    (server, browser, pages)
+}
+
 /// The id of one of its devices.
 pub fn demo_device(server: &Server, index: usize) -> String {
     server.ready["demo"]["devices"][index]["id"].as_str().expect("an id").to_owned()
+}
+
+/// Answers every request with 200.
+pub fn sink() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            let _ = std::io::Read::read(&mut stream, &mut [0; 65_536]);
+            let _ = stream
+                .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok");
+        }
+    });
+    address
 }

@@ -7,6 +7,7 @@ pub mod flash;
 pub mod fleet;
 pub mod folder;
 pub mod live;
+pub mod operated;
 pub mod relay;
 pub mod watch;
 
