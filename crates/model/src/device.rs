@@ -60,9 +60,9 @@ pub struct DeviceState {
     /// Events dropped because its queue was full, or because they were larger than it takes.
     pub events_dropped: u32,
     /// Full handshakes since the server knows the device in memory: since its start, or since the device
-    /// was first connected; at most 65,535 are counted.
-    pub handshakes: u16,
+    /// was first connected; at most 255 are counted.
+    pub handshakes: u8,
     /// Times since then that its session went on without one: by a new Hello, from a new address, or
-    /// after the device was thought silent.
-    pub resumes: u16,
+    /// after the device was thought silent; at most 255 are counted.
+    pub resumes: u8,
 }

@@ -50,10 +50,10 @@ pub(crate) struct Device {
     pub(crate) describing: Describing,
     pub(crate) marks: Marks,
     /// Events it missed because they were too many or too large.
-    pub(crate) events_dropped: u32,
+    pub(crate) events_dropped: u16,
     /// Full handshakes, and times that its session went on without one, since it became known here.
-    pub(crate) handshakes: u16,
-    pub(crate) resumes: u16,
+    pub(crate) handshakes: u8,
+    pub(crate) resumes: u8,
     pub(crate) busy: Option<Box<Busy>>,
 }
 
@@ -326,7 +326,7 @@ impl Device {
             safe_mode: self.marks.safe_mode,
             updates_enabled: self.marks.updates_enabled,
             updates_forced: self.marks.updates_forced,
-            events_dropped: self.events_dropped,
+            events_dropped: u32::from(self.events_dropped),
             handshakes: self.handshakes,
             resumes: self.resumes,
         }

@@ -157,7 +157,7 @@ impl Shard {
         if let Some(device) = self.devices.get_mut(slot) {
             device.peer = peer;
             // A device that was away is counted where it comes back.
-            device.resumes = device.resumes.saturating_add(u16::from(device.marks.online));
+            device.resumes = device.resumes.saturating_add(u8::from(device.marks.online));
         }
         self.heard(now, slot);
         self.write_address(now, slot, record);

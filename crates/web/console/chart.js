@@ -4,6 +4,8 @@ import uPlot from "./uplot.js";
 import { number } from "./format.js";
 
 const HEIGHT = 160;
+/** A bar stands for the day that begins at its time. */
+const DAY_S = 86_400;
 /** The shortest time that a chart shows, but for days. */
 const SPAN_MIN_S = 60;
 
@@ -22,7 +24,7 @@ export function chart(root, { title, times, series, unit = "", signal, zoneUtc =
     tzDate: zoneUtc ? (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC") : undefined,
     cursor: { y: false, drag: { x: false, y: false } },
     legend: { live: true },
-    scales: { x: zoneUtc ? {} : { range: (_, min, max) => (max == null ? [0, SPAN_MIN_S] : [Math.min(min, max - SPAN_MIN_S), max]) }, y: { range: (_, min, max) => [Math.min(0, min ?? 0), Math.max(...marks, max ?? 0, 1) * 1.08] } },
+    scales: { x: zoneUtc ? { range: (_, min, max) => [min, max + DAY_S] } : { range: (_, min, max) => (max == null ? [0, SPAN_MIN_S] : [Math.min(min, max - SPAN_MIN_S), max]) }, y: { range: (_, min, max) => [Math.min(0, min ?? 0), Math.max(...marks, max ?? 0, 1) * 1.08] } },
     axes: [
       { stroke: colour("--muted"), grid: { show: false }, ticks: { stroke: colour("--line") }, font: "11px system-ui" },
       { stroke: colour("--muted"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, size: 60,

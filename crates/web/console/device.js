@@ -9,6 +9,8 @@ import { updateCard } from "./update.js";
 import { usageChart, vitalsCard } from "./vitals.js";
 
 const READ_EACH_MS = 10_000;
+/** The server counts handshakes and resumes of one device up to here. */
+const COUNTED_MAX = 255;
 /** While the device is updated. */
 const READ_SOON_MS = 1_500;
 
@@ -91,7 +93,8 @@ export async function open(root, { params: [id], signal }) {
     ${told.owned ? html`<button type="button" class="danger quiet" @click=${unclaim}>Unclaim</button>` : nothing}`;
   const sub = () => html`<p>${onlineMark(told.device.online)} <span class="id">${id}</span>
     · ${format.platform(told.device.platform_id)}${told.device.safe_mode ? html` · <span class="mark warn">Safe mode</span>` : nothing}</p>`;
-  const counted = ({ handshakes, resumes }) => html`${format.number(handshakes)} full, ${format.number(resumes)} ${resumes === 1 ? "resume" : "resumes"}
+  const upTo = (count) => (count < COUNTED_MAX ? format.number(count) : `${COUNTED_MAX} or more`);
+  const counted = ({ handshakes, resumes }) => html`${upTo(handshakes)} full, ${upTo(resumes)} ${resumes === 1 ? "resume" : "resumes"}
     <small>since the server started</small>`;
   const carried = () => {
     const sum = (key) => told.days.reduce((sum, day) => sum + day[key], 0);
