@@ -93,18 +93,7 @@ impl Ledger for Tables {
     ) -> Result<Vec<DeviceTraffic>, StoreError> {
         let sql = "SELECT hour, device, product, bearer, received, sent \
                    FROM carried_devices WHERE account = $1 AND hour >= $2 AND hour < $3";
-        let mut reading = self.read(account, from, to).await?;
-        let mut lines = BTreeMap::<(Start, DeviceId, Option<ProductId>, i64), DeviceTraffic>::new();
-        for row in reading.rows(sql).await? {
-            let row = Columns(&row);
-            let (hour, span) = reading.start(&row, 0)?;
-            let (device, product, bearer) = (row.device(1)?, row.product(2)?, row.bearer(3)?);
-            let key = ((hour, span), device, product, row.number(3)?);
-            let sum = carried(&row, 4)?;
-            let line = DeviceTraffic { device, hour, span, product, bearer, sum };
-            lines.entry(key).and_modify(|line| line.sum.add(sum)).or_insert(line);
-        }
-        Ok(lines.into_values().collect())
+        self.read(account, from, to).await?.traffic_lines(sql, None).await
     }
 
     async fn traffic_of_device(
@@ -114,14 +103,10 @@ impl Ledger for Tables {
         from: Hour,
         to: Hour,
     ) -> Result<Vec<DeviceTraffic>, StoreError> {
-        let sql = "SELECT device, hour, product, bearer, received, sent \
+        let sql = "SELECT hour, device, product, bearer, received, sent \
                    FROM carried_devices \
-                   WHERE account = $1 AND hour >= $2 AND hour < $3 AND device = $4 \
-                   ORDER BY hour, product, bearer";
-        let query = sqlx::query(sql).bind(number(account.0)).bind(from.0).bind(to.0);
-        let query = query.bind(device.0.to_vec());
-        let rows = query.fetch_all(&self.pool).await.map_err(failed)?;
-        rows.iter().map(device_traffic).collect()
+                   WHERE account = $1 AND hour >= $2 AND hour < $3 AND device = $4";
+        self.read(account, from, to).await?.traffic_lines(sql, Some(device)).await
     }
 
     async fn hours_of_device(
@@ -181,15 +166,9 @@ impl Reading {
         sql: &'static str,
         device: Option<DeviceId>,
     ) -> Result<Vec<DeviceHour>, StoreError> {
-        let query = sqlx::query(sql).bind(number(self.account.0)).bind(self.from.0);
-        let mut query = query.bind(self.to.0);
-        if let Some(device) = device {
-            query = query.bind(device.0.to_vec());
-        }
-        let rows = query.fetch_all(&mut *self.tx).await.map_err(failed)?;
         let mut lines = BTreeMap::<(Start, DeviceId, Option<ProductId>, i64), DeviceHour>::new();
-        for row in &rows {
-            let row = Columns(row);
+        for row in self.rows_of(sql, device).await? {
+            let row = Columns(&row);
             let (hour, span) = self.start(&row, 0)?;
             let (device, product, kind) = (row.device(1)?, row.product(2)?, row.kind(3)?);
             let key = ((hour, span), device, product, row.number(3)?);
@@ -198,6 +177,36 @@ impl Reading {
             lines.entry(key).and_modify(|line| line.sum.add(sum)).or_insert(line);
         }
         Ok(lines.into_values().collect())
+    }
+
+    /// Lines by hour, device, product and bearer, of all devices or of one ($4).
+    async fn traffic_lines(
+        mut self,
+        sql: &'static str,
+        device: Option<DeviceId>,
+    ) -> Result<Vec<DeviceTraffic>, StoreError> {
+        let mut lines = BTreeMap::<(Start, DeviceId, Option<ProductId>, i64), DeviceTraffic>::new();
+        for row in self.rows_of(sql, device).await? {
+            let row = Columns(&row);
+            let (hour, span) = self.start(&row, 0)?;
+            let (device, product, bearer) = (row.device(1)?, row.product(2)?, row.bearer(3)?);
+            let key = ((hour, span), device, product, row.number(3)?);
+            let sum = carried(&row, 4)?;
+            let line = DeviceTraffic { device, hour, span, product, bearer, sum };
+            lines.entry(key).and_modify(|line| line.sum.add(sum)).or_insert(line);
+        }
+        Ok(lines.into_values().collect())
+    }
+
+    async fn rows_of(
+        &mut self,
+        sql: &'static str,
+        device: Option<DeviceId>,
+    ) -> Result<Vec<SqliteRow>, StoreError> {
+        let Some(device) = device else { return self.rows(sql).await };
+        let query = sqlx::query(sql).bind(number(self.account.0)).bind(self.from.0);
+        let query = query.bind(self.to.0).bind(device.0.to_vec());
+        query.fetch_all(&mut *self.tx).await.map_err(failed)
     }
 }
 
