@@ -210,7 +210,7 @@ fn drive(mut live: Live, stop: &AtomicBool) {
         let (text, now) = (format!("{reading:.1}"), live.now());
         // A device that is over its own rate publishes the next time.
         let _ = live.device().publish(now, &Publish::text("temperature", &text));
-        if publishes % VITALS_EVERY == 0 {
+        if publishes.is_multiple_of(VITALS_EVERY) {
             live.device().set_vitals(vitals(publishes));
             live.device().publish_vitals(now);
         }
