@@ -11,6 +11,7 @@ mod duplicates;
 mod handshakes;
 mod lossy;
 mod presence;
+mod recorded_updates;
 mod recordings;
 mod restart;
 mod schedule;

@@ -13,20 +13,20 @@ use serde_json::Value;
 
 use crate::support::*;
 
-struct Recording {
-    header: Value,
-    lines: Vec<Value>,
+pub(crate) struct Recording {
+    pub(crate) header: Value,
+    pub(crate) lines: Vec<Value>,
 }
 
 impl Recording {
-    fn read(name: &str) -> Self {
+    pub(crate) fn read(name: &str) -> Self {
         let path = folder().join(name);
         let text = std::fs::read_to_string(path).unwrap();
         let mut lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
         Self { header: lines.next().unwrap(), lines: lines.collect() }
     }
 
-    fn device(&self) -> DeviceId {
+    pub(crate) fn device(&self) -> DeviceId {
         self.header["device_id"].as_str().unwrap().parse().unwrap()
     }
 
@@ -60,11 +60,11 @@ fn names(prefix: &str) -> Vec<String> {
     names
 }
 
-fn hex(value: &Value) -> Vec<u8> {
+pub(crate) fn hex(value: &Value) -> Vec<u8> {
     hex::decode(value.as_str().unwrap()).unwrap()
 }
 
-fn keys(session: &Value) -> SessionKeys {
+pub(crate) fn keys(session: &Value) -> SessionKeys {
     let array = |name: &str| -> [u8; 32] { hex(&session[name]).try_into().unwrap() };
     let cid = session["cid"]
         .as_str()
@@ -73,12 +73,19 @@ fn keys(session: &Value) -> SessionKeys {
     SessionKeys::derive(&master, &array("client_random"), &array("server_random"), cid)
 }
 
-fn peer(line: &Value) -> SocketAddr {
+pub(crate) fn frame_keys(session: &Value) -> FrameKeys {
+    FrameKeys {
+        key: hex(&session["aes_key"]).try_into().unwrap(),
+        iv: hex(&session["aes_iv"]).try_into().unwrap(),
+    }
+}
+
+pub(crate) fn peer(line: &Value) -> SocketAddr {
     SocketAddr::from(([192, 0, 2, 1], 40_000 + line["peer"].as_u64().unwrap() as u16))
 }
 
 /// A session right after its handshake, as the store would give it back.
-fn restored(recording: &Recording, session: &Value) -> RestoredSession {
+pub(crate) fn restored(recording: &Recording, session: &Value) -> RestoredSession {
     let server = Session::new(Role::Server, &keys(session), 0);
     let mut snapshot = vec![1, 4, 0x70, 4, 0, 4, 0, 1];
     snapshot.extend_from_slice(&server.to_snapshot());
@@ -315,10 +322,7 @@ fn a_recorded_stream_is_understood() {
     for name in names("tcp-") {
         let recording = Recording::read(&name);
         let session = &recording.header["sessions"][0];
-        let keys = FrameKeys {
-            key: hex(&session["aes_key"]).try_into().unwrap(),
-            iv: hex(&session["aes_iv"]).try_into().unwrap(),
-        };
+        let keys = frame_keys(session);
         let mut world = World::new();
         let link = world.accept_stream(recording.device(), &keys);
         let mut opener = FrameOpener::new(&keys);
