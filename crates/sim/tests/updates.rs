@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use model::update::{UpdateFailure, WaitReason};
 use model::{UpdateId, UpdateState};
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
 use sim::device::profile::Generation;
 use sim::device::{Observation, UpdateFault, UpdateStep};
 use sim::network::Conditions;
@@ -89,6 +91,53 @@ fn a_server_that_forgot_everything_but_its_sessions_goes_on() {
             bench.assert_installed(&image);
             assert_eq!(bench.states().last(), Some(&UpdateState::Succeeded));
         }
+    }
+}
+
+/// Both sides lose their power while a mebibyte is on its way, each at a moment that the seed chooses.
+#[test]
+fn a_mebibyte_survives_a_restart_of_each_side_at_any_moment_whatever_the_network_loses() {
+    for (seed, loss) in [(11, 0), (12, 10), (13, 30)] {
+        for v3 in [true, false] {
+            let mut random = SmallRng::seed_from_u64(seed);
+            let mut bench = Bench::new(seed, bad_network(loss), v3);
+            let image = image(MIB, seed as u8);
+            bench.set_fault(UpdateFault::PowerCut { chunk: random.random_range(1..900) });
+            bench.update(&image, 1);
+            // About as long as the transfer takes, so that most moments are within it.
+            let expected = if v3 { 2_000 + 1_500 * u64::from(loss) } else { 45_000 };
+            bench.run(Duration::from_millis(random.random_range(1..expected)));
+            bench.restart_server();
+            bench.update(&image, 2);
+            assert!(bench.run_to_end(12 * HOUR), "{seed} {v3}: {:?}", bench.states());
+            bench.assert_installed(&image);
+            assert!(!bench.observed(&Observation::Update(UpdateStep::Trapped)));
+            assert_eq!(bench.applied(), 1, "it is applied once, as a whole");
+            let begun = bench.device_offsets();
+            assert!(v3 || begun.iter().all(|offset| *offset == 0), "{begun:?}");
+            assert!(!v3 || begun.is_sorted(), "nothing that was there is thrown away: {begun:?}");
+        }
+    }
+}
+
+#[test]
+fn after_a_restart_of_the_server_only_what_lies_behind_the_partial_size_is_sent() {
+    for seed in 1..5 {
+        let mut bench = Bench::new(seed, Conditions::perfect(), true);
+        let image = image(MIB, 5);
+        bench.update(&image, 1);
+        bench.run(Duration::from_millis(20 * seed));
+        bench.restart_server();
+        let before = bench.wire_bytes();
+        bench.update(&image, 2);
+        assert!(bench.run_until_state(HOUR, |state| *state == UpdateState::Restarting));
+        let cost = bench.wire_bytes() - before;
+        let offset = bench.offsets().last().copied().expect("it began again");
+        assert!(offset > 0, "the restart was in the middle");
+        let behind = (image.len() - offset as usize) as u64;
+        assert!(cost * 100 <= 110 * behind, "{cost} bytes for {behind}");
+        assert!(bench.run_to_end(HOUR));
+        bench.assert_installed(&image);
     }
 }
 

@@ -7,6 +7,7 @@ use model::hello::HelloFlags;
 use model::{Metric, Mono};
 
 use super::application::Subscription;
+use super::describe::USER_PART;
 use super::exchange::Purpose;
 use super::profile::Generation;
 use super::retained::{Told, digest};
@@ -176,16 +177,20 @@ impl Device {
 
     /// The bytes of one part, or of both for 0.
     pub(super) fn description(&self, flag: u8) -> Vec<u8> {
-        let Self { setup, application, .. } = self;
-        let program = application.program();
+        let profile = &self.setup.profile;
         match flag {
-            SYSTEM => describe::system(&setup.profile, setup.modules, self.installed()),
-            APPLICATION => describe::application(&program.description()),
+            SYSTEM => describe::system(profile, &self.modules()),
+            APPLICATION => describe::application(&self.program()),
             METRICS => describe::metrics(self.vitals()),
-            _ => {
-                let description = program.description();
-                describe::both(&setup.profile, setup.modules, self.installed(), &description)
-            }
+            _ => describe::both(profile, &self.modules(), &self.program()),
+        }
+    }
+
+    /// What the application registers; in safe mode it does not run.
+    fn program(&self) -> model::ApplicationDescription {
+        match self.is_in_safe_mode() {
+            true => model::ApplicationDescription::default(),
+            false => self.application.program().description(),
         }
     }
 
@@ -221,6 +226,9 @@ impl Device {
     }
 
     fn tell_updates(&mut self, now: Mono) {
+        if self.is_in_safe_mode() {
+            self.publish_system(now, "spark/device/safemode", "");
+        }
         let text = |is_so| if is_so { "true" } else { "false" };
         let (enabled, forced) = (self.updates_enabled(), self.updates_forced());
         self.publish_system(now, "particle/device/updates/enabled", text(enabled));
@@ -272,11 +280,13 @@ impl Device {
     }
 
     fn subscribe(&mut self, now: Mono) {
+        let is_in_safe_mode = self.is_in_safe_mode();
         let system: [&str; 2] = match self.setup.profile.generation {
             Generation::Os6 => ["particle", "spark"],
             Generation::Os3 | Generation::Tcp => ["spark", "particle"],
         };
         let own = self.setup.program.subscriptions.iter().cloned();
+        let own = own.filter(|_| !is_in_safe_mode);
         let all: Vec<_> = system.into_iter().map(Subscription::own).chain(own).collect();
         self.subscribing = Subscribing { left: all.len(), failed: false };
         for subscription in all {
@@ -304,8 +314,10 @@ impl Device {
         let profile = &self.setup.profile;
         let mut payload = Vec::with_capacity(32);
         payload.extend(profile.product_id.to_be_bytes());
-        let installed = self.installed().and_then(|installed| installed.product_version);
-        payload.extend(installed.unwrap_or(profile.product_version).to_be_bytes());
+        let installed = self.flash.iter().flat_map(|flash| flash.installed());
+        let installed = installed.filter(|module| module.function == USER_PART);
+        let version = installed.filter_map(|module| module.product_version).last();
+        payload.extend(version.unwrap_or(profile.product_version).to_be_bytes());
         payload.extend(profile.flags.to_be_bytes());
         payload.extend(profile.platform.0.to_be_bytes());
         let id: &[u8] = if self.is_udp() { self.identity.id.as_bytes() } else { &[] };
@@ -320,15 +332,14 @@ impl Device {
 
     fn system_digest(&self) -> u64 {
         digest((
-            &self.setup.modules,
-            self.installed().map(|installed| installed.sha256),
+            self.description(SYSTEM),
             self.setup.profile.system_version,
             self.setup.profile.platform,
         ))
     }
 
     fn application_digest(&self) -> u64 {
-        digest(self.setup.program.description())
+        digest(self.program())
     }
 
     fn subscriptions_digest(&self) -> u64 {

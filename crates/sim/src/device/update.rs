@@ -13,6 +13,7 @@ pub(super) use self::flash::Flash;
 pub use self::flash::{Installed, UpdateFault};
 use self::legacy::LegacyTransfer;
 use self::v3::V3Transfer;
+use super::describe::{self, ModuleTold, USER_PART};
 use super::exchange::Purpose;
 use super::wire::{EMPTY, Kind, Received, Writer};
 use super::{Device, Loss, Observation, Phase};
@@ -57,7 +58,27 @@ impl Device {
 
     /// The last update that was applied.
     pub fn installed(&self) -> Option<&Installed> {
-        self.flash.as_ref()?.installed.as_ref()
+        self.flash.as_ref()?.newest()
+    }
+
+    /// Whether the application lacks modules that it needs: it does not run then.
+    pub fn is_in_safe_mode(&self) -> bool {
+        let modules = self.modules();
+        let needs = |module: &&ModuleTold| module.function == USER_PART;
+        modules.iter().filter(needs).any(|module| !module.is_satisfied_by(&modules))
+    }
+
+    /// Version of a module, by function and index (`ota.md` §5.2); absent if there is none.
+    pub fn module_version(&self, function: u8, index: u8) -> Option<u16> {
+        let mut modules = self.modules().into_iter();
+        let is_it = |module: &ModuleTold| (module.function, module.index) == (function, index);
+        modules.find(is_it).map(|module| module.version)
+    }
+
+    /// What the device consists of.
+    pub(super) fn modules(&self) -> Vec<ModuleTold> {
+        let installed = self.flash.iter().flat_map(|flash| flash.installed());
+        describe::modules(&self.setup.profile, self.setup.modules, installed)
     }
 
     /// Whether a transfer runs.
@@ -182,6 +203,7 @@ fn diagnostic(error: i32, text: &str) -> Vec<u8> {
 
 const DISABLED: i32 = -1380;
 const INTEGRITY: i32 = -1330;
+const DEPENDENCY: i32 = -1340;
 const OTA_ERROR: i32 = -1390;
 const TOO_LARGE: i32 = -1351;
 const TIMEOUT: i32 = -160;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use secure::keys::{PrivateKey, PublicKey};
 
 use super::FleetError;
+use crate::device::UpdateFault;
 use crate::device::profile::Generation;
 use crate::identity::{DeviceKey, Identity};
 
@@ -44,6 +45,10 @@ pub struct FleetConfig {
     pub reset_every: Option<Duration>,
     /// Overrides the profile's keep-alive interval.
     pub keep_alive: Option<Duration>,
+    /// What goes wrong with every update.
+    pub update_fault: UpdateFault,
+    /// Acknowledgements before this moment of the run are counted, but say nothing of the latency.
+    pub latency_from: Duration,
     /// Share of datagrams lost in each direction, 0 to 1 (DTLS).
     pub loss: f64,
     /// How long it runs; without end if absent.
@@ -95,6 +100,8 @@ impl FleetConfig {
             roam_every: None,
             reset_every: None,
             keep_alive: None,
+            update_fault: UpdateFault::None,
+            latency_from: Duration::ZERO,
             loss: 0.0,
             duration: None,
             threads: 1,

@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use secure::keys::KeyError;
 
-use crate::device::{Device, Setup, Trust};
+use crate::device::{Device, Setup, Trust, UpdateFault};
 use crate::identity::Identity;
 use stats::Shared;
 use worker::Worker;
@@ -129,6 +129,9 @@ fn workers(config: &FleetConfig, started: Instant) -> Result<Vec<Worker>, FleetE
                     let seed = config.seed.wrapping_add(u64::from(index));
                     let mut device = Device::new(config.identity(index), Arc::clone(setup), seed);
                     stored.restore(&mut device);
+                    if config.update_fault != UpdateFault::None {
+                        device.set_update_fault(config.update_fault);
+                    }
                     device
                 })
                 .collect();

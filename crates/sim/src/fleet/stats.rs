@@ -52,6 +52,12 @@ counters! {
     events,
     /// Calls of functions and reads of variables.
     calls,
+    /// Updates that the server began to send.
+    updates_begun,
+    /// Updates that are in force.
+    updates_applied,
+    /// Updates that devices refused or broke off.
+    updates_failed,
     /// Datagrams and stream writes sent.
     sent,
     /// Datagrams and stream reads received.

@@ -13,7 +13,7 @@ use super::config::FleetConfig;
 use super::links::{Arrived, Batch, Links, Ready};
 use super::schedule::{Pacer, Timers};
 use super::stats::{Shared, Tally, count, uncount};
-use crate::device::{Device, How, Loss, Observation, Output, Publish};
+use crate::device::{Device, How, Loss, Observation, Output, Publish, UpdateStep};
 
 /// The devices of one thread.
 pub(crate) struct Worker {
@@ -26,6 +26,7 @@ pub(crate) struct Worker {
     started: Instant,
     random: SmallRng,
     loss: f64,
+    latency_from: Mono,
     event_name: String,
     payload: String,
     in_flight: u64,
@@ -82,6 +83,7 @@ impl Worker {
             started,
             random: SmallRng::seed_from_u64(config.seed ^ u64::from(thread) << 32),
             loss: config.loss,
+            latency_from: Mono(u64::try_from(config.latency_from.as_micros()).unwrap_or(u64::MAX)),
             event_name: config.publish.name.clone(),
             payload: "x".repeat(config.publish.payload_bytes),
             in_flight: 0,
@@ -289,7 +291,9 @@ impl Worker {
                 self.in_flight = self.in_flight.saturating_sub(1);
                 if *code < 400 {
                     count(&shared.acknowledged);
-                    self.tally.latency.record(*after);
+                    if now >= self.latency_from {
+                        self.tally.latency.record(*after);
+                    }
                 } else {
                     count(&shared.refused);
                 }
@@ -300,10 +304,13 @@ impl Worker {
             }
             Observation::Event(_) => count(&shared.events),
             Observation::Called { .. } | Observation::Read { .. } => count(&shared.calls),
+            Observation::Update(UpdateStep::Begun { .. }) => count(&shared.updates_begun),
+            Observation::Update(UpdateStep::Applied) => count(&shared.updates_applied),
+            Observation::Update(UpdateStep::Failed(_)) => count(&shared.updates_failed),
             Observation::Settled
             | Observation::Signal(_)
             | Observation::TimeSet(_)
-            | Observation::Update(_) => {}
+            | Observation::Update(UpdateStep::Trapped) => {}
         }
     }
 

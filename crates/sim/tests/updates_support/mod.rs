@@ -21,7 +21,7 @@ use secure::keys::{KeyKind, PrivateKey, PublicKey};
 use secure::p256::{OpensslP256, SigningKey};
 use secure::tcp::{HandshakeOutput, RsaServerKeys, ServerHandshake};
 use sim::device::profile::Generation;
-use sim::device::{Device, Observation, Setup, Trust, UpdateFault};
+use sim::device::{Device, Observation, Setup, Trust, UpdateFault, UpdateStep};
 use sim::harness::{Harness, Server, StreamId, StreamOutput};
 use sim::identity::Identity;
 use sim::network::Conditions;
@@ -194,6 +194,21 @@ impl Bench {
             _ => None,
         };
         self.states().iter().filter_map(offset).collect()
+    }
+
+    /// The offsets behind which the device let the server send.
+    pub(crate) fn device_offsets(&self) -> Vec<usize> {
+        let offset = |(_, seen): &(Mono, Observation)| match seen {
+            Observation::Update(UpdateStep::Begun { offset }) => Some(*offset),
+            _ => None,
+        };
+        self.harness.observations(0).iter().filter_map(offset).collect()
+    }
+
+    /// How often an update was put into force.
+    pub(crate) fn applied(&self) -> usize {
+        let applied = Observation::Update(UpdateStep::Applied);
+        self.harness.observations(0).iter().filter(|(_, seen)| *seen == applied).count()
     }
 
     pub(crate) fn observed(&self, wanted: &Observation) -> bool {

@@ -1,8 +1,11 @@
 //! What a device keeps of updates over restarts and losses of power.
 
+use std::collections::BTreeMap;
+
 use openssl::sha::sha256;
 
 use super::Receiving;
+use crate::device::describe::{ModuleTold, USER_PART};
 
 /// Memory that is written by updates.
 pub(in crate::device) struct Flash {
@@ -11,7 +14,10 @@ pub(in crate::device) struct Flash {
     pub(super) partial: Option<Partial>,
     /// Checked, in force after the restart.
     pub(super) accepted: Option<Vec<u8>>,
-    pub(super) installed: Option<Installed>,
+    /// What updates brought, by function and index.
+    modules: BTreeMap<(u8, u8), Installed>,
+    /// The newest of them.
+    newest: Option<(u8, u8)>,
     pub(super) fault: UpdateFault,
     pub(in crate::device) enabled: bool,
     pub(in crate::device) forced: bool,
@@ -39,6 +45,8 @@ pub struct Installed {
     pub version: u16,
     /// Product version in its suffix, if it names one.
     pub product_version: Option<u16>,
+    /// Function, index and lowest version of what it needs.
+    pub dependencies: Vec<(u8, u8, u16)>,
 }
 
 /// What goes wrong with updates.
@@ -68,7 +76,8 @@ impl Default for Flash {
             receiving: None,
             partial: None,
             accepted: None,
-            installed: None,
+            modules: BTreeMap::new(),
+            newest: None,
             fault: UpdateFault::None,
             enabled: true,
             forced: false,
@@ -85,8 +94,24 @@ impl Flash {
         }
     }
 
-    /// Whether a complete file may run; the system error if not.
-    pub(super) fn check(&self, file: &[u8], sha256_told: Option<[u8; 32]>) -> Result<(), i32> {
+    /// The last update that was applied.
+    pub(super) fn newest(&self) -> Option<&Installed> {
+        self.modules.get(&self.newest?)
+    }
+
+    /// Everything that updates brought and that is in force.
+    pub(in crate::device) fn installed(&self) -> impl Iterator<Item = &Installed> {
+        self.modules.values()
+    }
+
+    /// Whether a complete file may run beside these modules; the system error if not. An application
+    /// whose needs are not met is taken: the device comes up in safe mode (`ota.md` §3.4).
+    pub(super) fn check(
+        &self,
+        file: &[u8],
+        sha256_told: Option<[u8; 32]>,
+        present: &[ModuleTold],
+    ) -> Result<(), i32> {
         match self.fault {
             UpdateFault::FlashError => return Err(super::OTA_ERROR),
             UpdateFault::HashMismatch => return Err(super::INTEGRITY),
@@ -96,16 +121,26 @@ impl Flash {
             | UpdateFault::Refuses => {}
         }
         let is_as_told = sha256_told.is_none_or(|told| sha256(file) == told);
-        if is_as_told && installed(file).is_some() { Ok(()) } else { Err(super::INTEGRITY) }
+        let module = installed(file).filter(|_| is_as_told).ok_or(super::INTEGRITY)?;
+        let has_needs = module.told().is_satisfied_by(present);
+        if has_needs || module.function == USER_PART { Ok(()) } else { Err(super::DEPENDENCY) }
     }
 
     pub(super) fn apply(&mut self) {
         (self.receiving, self.partial) = (None, None);
         let accepted = self.accepted.take();
-        if self.fault != UpdateFault::NotApplied {
-            self.installed =
-                accepted.as_deref().and_then(installed).or_else(|| self.installed.take());
+        let applied = accepted.as_deref().and_then(installed);
+        if let Some(applied) = applied.filter(|_| self.fault != UpdateFault::NotApplied) {
+            let place = (applied.function, applied.index);
+            self.newest = Some(place);
+            self.modules.insert(place, applied);
         }
+    }
+}
+
+impl Installed {
+    fn told(&self) -> ModuleTold {
+        ModuleTold::applied(self)
     }
 }
 
@@ -130,7 +165,15 @@ fn installed(file: &[u8]) -> Option<Installed> {
         index: *file.get(15)?,
         version: word(10)?,
         product_version: product_version.filter(|version| *version != u16::MAX),
+        dependencies: dependencies(file),
     })
+}
+
+/// The two dependencies of a header; function 0 stands for none.
+fn dependencies(file: &[u8]) -> Vec<(u8, u8, u16)> {
+    let slots = file.get(16..24).unwrap_or_default().chunks_exact(4);
+    let read = |slot: &[u8]| (slot[0], slot[1], u16::from_le_bytes([slot[2], slot[3]]));
+    slots.map(read).filter(|(function, _, _)| *function != 0).collect()
 }
 
 /// CRC-32 of IEEE 802.3, bit by bit, so that it shares nothing with the server's.

@@ -133,9 +133,10 @@ impl Device {
 
     /// The result goes with the acknowledgement; then the device restarts, or stays as it is.
     fn judge_legacy(&mut self, now: Mono, message: &Received<'_>, file: Vec<u8>) {
+        let modules = self.modules();
         let flash = self.flash();
         flash.receiving = None;
-        let checked = flash.check(&file, None);
+        let checked = flash.check(&file, None, &modules);
         let result = format!(r#"{{"r":{}}}"#, checked.err().unwrap_or(0));
         let answer = Writer::new(Kind::Ack, CHANGED, message.id, message.token);
         self.acknowledge(message, answer.payload(result.as_bytes()));

@@ -269,9 +269,10 @@ impl Device {
         sha256: Option<[u8; 32]>,
         statistics: &[u8],
     ) {
+        let modules = self.modules();
         let flash = self.flash();
         flash.receiving = None;
-        match flash.check(&file, sha256) {
+        match flash.check(&file, sha256, &modules) {
             Ok(()) => {
                 flash.accepted = Some(file);
                 self.answer_update(now, message, CHANGED, statistics, Purpose::UpdateApplied);
