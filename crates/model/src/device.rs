@@ -49,6 +49,8 @@ pub struct DeviceState {
     pub firmware_version: Option<u16>,
     /// The system module version: 6200 is 6.2.0. Absent before Device OS 3.0.
     pub system_version: Option<u16>,
+    /// The largest firmware file it takes, in bytes, if it told.
+    pub binary_bytes_max: Option<u32>,
     /// Its functions and variables, if described and in force.
     pub description: Option<Arc<ApplicationDescription>>,
     /// Whether it said that it is in safe mode.

@@ -98,6 +98,8 @@ declare! {
         "Publishes of devices, by outcome: accepted, copied, paused, over_rate.";
     RECORDS_WAITING = "cloudchamber_records_waiting", Gauge, Count,
         "Records that are not durable yet.";
+    RELEASES_HALTED = "cloudchamber_releases_halted_total", Counter, Count,
+        "Releases that stopped by themselves.";
     RESETS = "cloudchamber_sessions_reset_total", Counter, Count,
         "Sessions that the server knew too little of and ended with a reset.";
     SESSIONS = "cloudchamber_sessions_opened_total", Counter, Count,
@@ -112,6 +114,12 @@ declare! {
         "TCP connections that ended before their key exchange was done, by reason.";
     TCP_HANDSHAKES = "cloudchamber_tcp_handshakes_total", Counter, Count,
         "RSA handshakes completed.";
+    UPDATES = "cloudchamber_updates_total", Counter, Count,
+        "Updates that are over, by outcome: success, failed, cancelled.";
+    UPDATES_OPEN = "cloudchamber_updates_open", Gauge, Count,
+        "Updates that are not over, those that wait for their device included.";
+    UPDATE_BYTES = "cloudchamber_update_bytes_total", Counter, Bytes,
+        "Bytes of chunks sent, repetitions included.";
 }
 
 /// Tells the exporter what each metric means. Call it once the exporter is installed.
@@ -123,6 +131,21 @@ pub fn describe() {
             Kind::Histogram => metrics::describe_histogram!(name, unit, description),
         }
     }
+}
+
+/// An update is over.
+pub(crate) fn update_over(outcome: &'static str) {
+    counter!(UPDATES, "outcome" => outcome).increment(1);
+}
+
+/// So many updates are not over.
+pub(crate) fn updates_open(open: usize) {
+    gauge!(UPDATES_OPEN).set(count(open));
+}
+
+/// A release stopped by itself.
+pub(crate) fn release_halted() {
+    counter!(RELEASES_HALTED).increment(1);
 }
 
 /// One commit ended.

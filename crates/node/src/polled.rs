@@ -7,7 +7,7 @@ use crate::metrics::{
     API_PUBLISHES_REFUSED, CALLS, CLAIMS, CONNECTIONS_CLOSED, COOKIES, DATAGRAM_BYTES, DATAGRAMS,
     DATAGRAMS_DROPPED, DELIVERIES, DEVICES, DEVICES_ONLINE, DTLS_FAILURES, DTLS_HANDSHAKES,
     DTLS_RESUMES, HELLOS_REFUSED, MESSAGES, MESSAGES_DROPPED, PUBLISHES, RECORDS_WAITING, RESETS,
-    SESSIONS, STORE_REFUSALS, SUBSCRIPTIONS_REFUSED, TCP_HANDSHAKES,
+    SESSIONS, STORE_REFUSALS, SUBSCRIPTIONS_REFUSED, TCP_HANDSHAKES, UPDATE_BYTES,
 };
 
 /// One number of an endpoint or a shard, and where it is exported.
@@ -60,6 +60,7 @@ const ENDPOINT: &[Source<EndpointCounters>] = sources! { EndpointCounters:
     MESSAGES_DROPPED["reason" = "answer_to_nothing"] answers_unmatched;
     MESSAGES_DROPPED["reason" = "copy"] copies;
     MESSAGES_DROPPED["reason" = "queue_full"] dropped_queue_full;
+    UPDATE_BYTES update_bytes_sent;
     CONNECTIONS_CLOSED["reason" = "alert"] closed_by_alert;
     CONNECTIONS_CLOSED["reason" = "malformed_stream"] closed_malformed_stream;
 };

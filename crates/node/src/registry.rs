@@ -325,6 +325,7 @@ pub(crate) fn unheard_of(device: DeviceId) -> DeviceState {
         firmware_product: None,
         firmware_version: None,
         system_version: None,
+        binary_bytes_max: None,
         description: None,
         safe_mode: false,
         updates_enabled: None,

@@ -322,6 +322,7 @@ impl Device {
             firmware_product: told(self.facts.product),
             firmware_version: told(self.facts.product_version),
             system_version: (self.facts.system_version > 0).then_some(self.facts.system_version),
+            binary_bytes_max: Some(self.facts.binary_bytes_max()).filter(|bytes| *bytes > 0),
             description: self.description().cloned(),
             safe_mode: self.marks.safe_mode,
             updates_enabled: self.marks.updates_enabled,

@@ -1,7 +1,7 @@
 //! Firmware files, each under the SHA-256 of its bytes: in the data folder, or in an S3-compatible store.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -80,19 +80,62 @@ impl fmt::Debug for S3Config {
 #[derive(Debug, Clone)]
 pub struct Files {
     store: Arc<dyn ObjectStore>,
+    /// Absent when they lie elsewhere.
+    folder: Option<PathBuf>,
 }
 
 impl Files {
     pub(crate) fn open(data: &Path, config: &FilesConfig) -> Result<Self, OpenError> {
-        let store: Arc<dyn ObjectStore> = match config {
-            FilesConfig::Folder => Arc::new(folder(&data.join(FOLDER))?),
-            FilesConfig::S3(s3) => Arc::new(bucket(s3)?),
-        };
-        Ok(Self { store })
+        let path = data.join(FOLDER);
+        Ok(match config {
+            FilesConfig::Folder => Self { store: Arc::new(folder(&path)?), folder: Some(path) },
+            FilesConfig::S3(s3) => Self { store: Arc::new(bucket(s3)?), folder: None },
+        })
     }
 
     pub(crate) fn in_memory() -> Self {
-        Self { store: Arc::new(InMemory::new()) }
+        Self { store: Arc::new(InMemory::new()), folder: None }
+    }
+
+    /// Whether the files lie in the data folder, where nobody else has any. Several servers may use one
+    /// bucket.
+    pub fn is_folder(&self) -> bool {
+        self.folder.is_some()
+    }
+
+    /// All files that are kept, with their sizes in bytes.
+    ///
+    /// # Errors
+    /// `Unavailable`
+    pub async fn list(&self) -> Result<Vec<(FileHash, u64)>, StoreError> {
+        let mut files = Vec::new();
+        let first = self.store.list_with_delimiter(None).await.map_err(refused)?;
+        for level in first.common_prefixes {
+            let found = self.store.list_with_delimiter(Some(&level)).await.map_err(refused)?;
+            let named =
+                found.objects.iter().filter_map(|it| Some((hash_of(&it.location)?, it.size)));
+            files.extend(named);
+        }
+        Ok(files)
+    }
+
+    /// Removes what a crash left half written in the folder; gives how many files. Nothing may be
+    /// written meanwhile.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn remove_unfinished(&self) -> std::io::Result<usize> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        let mut removed = 0;
+        for level in std::fs::read_dir(folder)?.flatten().filter(|entry| entry.path().is_dir()) {
+            for file in std::fs::read_dir(level.path())?.flatten() {
+                if is_unfinished(&file.file_name().to_string_lossy()) {
+                    std::fs::remove_file(file.path())?;
+                    removed += 1;
+                }
+            }
+        }
+        Ok(removed)
     }
 
     /// Keeps a file and gives its hash. One that is there already is written again, which changes
@@ -165,6 +208,20 @@ fn place(hash: FileHash) -> Place {
     let name = hash.to_string();
     let (first, _) = name.split_at(2);
     Place::from(format!("{first}/{name}.{ENDING}"))
+}
+
+/// The hash that a place is made of; of what somebody else put there, none.
+fn hash_of(location: &Place) -> Option<FileHash> {
+    let name = location.filename()?.strip_suffix(ENDING)?.strip_suffix('.')?;
+    let hash = FileHash(hex::decode(name).ok()?.try_into().ok()?);
+    (place(hash) == *location).then_some(hash)
+}
+
+/// `object_store` writes `NAME#NUMBER` and renames it when it is whole.
+fn is_unfinished(name: &str) -> bool {
+    name.rsplit_once('#').is_some_and(|(whole, number)| {
+        whole.ends_with(ENDING) && !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit())
+    })
 }
 
 fn refused(why: object_store::Error) -> StoreError {

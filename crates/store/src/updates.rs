@@ -25,8 +25,8 @@ pub struct StoredUpdate {
 /// The updates.
 #[async_trait]
 pub trait Updates: Send + Sync {
-    /// Keeps an update; it takes the place of the one the device had.
-    async fn put(&self, update: &StoredUpdate) -> Result<(), StoreError>;
+    /// Keeps updates, all or none; each takes the place of the one its device had.
+    async fn put(&self, updates: &[StoredUpdate]) -> Result<(), StoreError>;
     /// The update of a device.
     async fn get(&self, device: DeviceId) -> Result<Option<StoredUpdate>, StoreError>;
     /// Those that are still to be done, by number.

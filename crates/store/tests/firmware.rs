@@ -225,7 +225,7 @@ async fn an_update_that_is_not_over_is_found_after_a_restart() {
         body: "{}".into(),
     };
     for one in [update(1, 1, true), update(2, 2, true), update(1, 3, false)] {
-        store.updates().put(&one).await.expect("kept");
+        store.updates().put(std::slice::from_ref(&one)).await.expect("kept");
     }
     store.close().await.expect("closed");
     let store = Store::open(folder.path()).await.expect("opens");

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::update::{Dependency, Module, ModuleStore};
-use model::{DeviceId, EventData, EventName, Timestamp};
+use model::{DeviceId, EventData, EventName, Refusal, Timestamp};
 use protocol::firmware::{Candidate, Firmware, name, next_missing};
 use serde_json::json;
-use store::{FileHash, StoreError, SystemModule};
+use store::{FileHash, SystemModule};
 use tracing::{info, warn};
 
 use super::keeper::Keeper;
@@ -15,8 +15,12 @@ use super::{Reason, UpdatesError};
 
 /// A device that says it is in safe mode describes itself some moments later.
 const DESCRIBED_AFTER: Duration = Duration::from_secs(2);
-/// A device on which it failed is let alone for this long.
-const AFTER_FAILURE: Duration = Duration::from_secs(600);
+/// A device on which it failed is tried again after this, twice as long each time, at most a day. So is
+/// one for which this server has no module: somebody may add it.
+const AGAIN: Duration = Duration::from_secs(600);
+const AGAIN_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Looks at a device that did not tell yet what it consists of.
+const LOOKS_MAX: u32 = 15;
 /// Devices that wait; of more nothing is done until they say it again.
 const WAITING_MAX: usize = 10_000;
 const UPDATING: &str = "spark/safe-mode-updater/updating";
@@ -24,31 +28,91 @@ const UPDATING: &str = "spark/safe-mode-updater/updating";
 /// Devices in safe mode.
 #[derive(Debug, Default)]
 pub(super) struct Heals {
-    due: BTreeMap<DeviceId, Timestamp>,
-    /// Not before then.
-    failed: BTreeMap<DeviceId, Timestamp>,
+    devices: BTreeMap<DeviceId, Heal>,
+}
+
+/// A device in safe mode.
+#[derive(Debug, Clone, Copy)]
+struct Heal {
+    /// When it is looked at.
+    due: Timestamp,
+    /// Modules in a row that came to nothing.
+    failures: u32,
+    /// Looks so far at a device of which nothing is known.
+    looks: u32,
+}
+
+/// What a look at a device came to.
+enum Look {
+    /// A module is on its way.
+    Sent,
+    /// It lacks nothing.
+    Whole,
+    /// It did not tell yet what it consists of.
+    Unknown,
 }
 
 impl Heals {
+    /// A module was applied, or came to nothing. Then it is looked at again: a device that has another
+    /// need does not say so a second time.
     pub(super) fn ended(&mut self, device: DeviceId, now: Timestamp, well: bool) {
-        self.failed.retain(|_, until| *until > now);
-        if !well && self.failed.len() < WAITING_MAX {
-            self.failed.insert(device, now.after(AFTER_FAILURE));
-        }
+        let before = self.devices.get(&device).map_or(0, |heal| heal.failures);
+        let failures = if well { 0 } else { before + 1 };
+        let wait = match failures {
+            0 => DESCRIBED_AFTER,
+            _ => (AGAIN * (1 << (failures - 1).min(8))).min(AGAIN_MAX),
+        };
+        self.set(device, Heal { due: now.after(wait), failures, looks: 0 });
     }
 
+    /// The device says that it is in safe mode. One on which a module failed says it again at once, and
+    /// waits all the same.
     fn note(&mut self, device: DeviceId, now: Timestamp) {
-        let is_let_alone = self.failed.get(&device).is_some_and(|until| *until > now);
-        if !is_let_alone && (self.due.len() < WAITING_MAX || self.due.contains_key(&device)) {
-            self.due.insert(device, now.after(DESCRIBED_AFTER));
+        if self.devices.get(&device).is_none_or(|heal| heal.failures == 0) {
+            let due = now.after(DESCRIBED_AFTER);
+            self.set(device, Heal { due, failures: 0, looks: 0 });
         }
     }
 
-    fn take_due(&mut self, now: Timestamp) -> Vec<DeviceId> {
-        let due: Vec<DeviceId> =
-            self.due.iter().filter(|(_, at)| **at <= now).map(|(device, _)| *device).collect();
-        self.due.retain(|_, at| *at > now);
-        due
+    fn set(&mut self, device: DeviceId, heal: Heal) {
+        if self.devices.len() < WAITING_MAX || self.devices.contains_key(&device) {
+            self.devices.insert(device, heal);
+        }
+    }
+
+    fn look_again(&mut self, device: DeviceId, at: Timestamp) {
+        if let Some(heal) = self.devices.get_mut(&device) {
+            (heal.due, heal.looks) = (at, heal.looks + 1);
+        }
+    }
+
+    fn due(&self, now: Timestamp) -> Vec<DeviceId> {
+        let due = self.devices.iter().filter(|(_, heal)| heal.due <= now);
+        due.map(|(device, _)| *device).collect()
+    }
+
+    /// What follows of a look.
+    fn looked(&mut self, device: DeviceId, now: Timestamp, look: Result<Look, UpdatesError>) {
+        let looks = self.devices.get(&device).map_or(0, |heal| heal.looks);
+        match look {
+            Ok(Look::Sent) => self.look_again(device, now.after(DESCRIBED_AFTER)),
+            Ok(Look::Unknown) if looks < LOOKS_MAX => {
+                self.look_again(device, now.after(DESCRIBED_AFTER));
+            }
+            Ok(Look::Unknown | Look::Whole) => {
+                self.devices.remove(&device);
+            }
+            Err(why) => {
+                info!(%device, %why, "a device stays in safe mode");
+                match why {
+                    // It says it again when it is back.
+                    UpdatesError::Refused(Refusal::Offline | Refusal::UnknownDevice) => {
+                        self.devices.remove(&device);
+                    }
+                    _ => self.look_again(device, now.after(AGAIN)),
+                }
+            }
+        }
     }
 }
 
@@ -58,27 +122,30 @@ impl Keeper {
         devices.into_iter().for_each(|device| self.heals.note(device, now));
     }
 
-    pub(super) async fn heal_due(&mut self, now: Timestamp) -> Result<(), StoreError> {
-        for device in self.heals.take_due(now) {
-            if self.jobs.contains_key(&device) {
-                self.heals.note(device, now);
-            } else if let Err(why) = self.heal(device).await {
-                info!(%device, %why, "a device stays in safe mode");
-            }
+    pub(super) async fn heal_due(&mut self, now: Timestamp) {
+        for device in self.heals.due(now) {
+            // One module at a time: the next one when this is in force.
+            let look = match self.jobs.contains_key(&device) {
+                true => Ok(Look::Sent),
+                false => self.heal(device).await,
+            };
+            self.heals.looked(device, now, look);
         }
-        Ok(())
     }
 
-    async fn heal(&mut self, device: DeviceId) -> Result<(), UpdatesError> {
+    async fn heal(&mut self, device: DeviceId) -> Result<Look, UpdatesError> {
         let modules = self.handle.modules(device).await?;
+        if modules.is_empty() {
+            return Ok(Look::Unknown);
+        }
         let candidates = self.candidates(device).await?;
         let next = next_missing(&modules, needs(&modules), &candidates);
-        let Some(next) = next.map_err(UpdatesError::Lacks)? else { return Ok(()) };
+        let Some(next) = next.map_err(UpdatesError::Lacks)? else { return Ok(Look::Whole) };
         let (function, index, version) = (next.function, next.index, next.version);
         self.begin(device, next.key, Reason::SafeMode, false).await?;
         info!(%device, module = name(function, index), version, "safe mode: a module is sent");
         self.tell(device, &json!({"function": function, "index": index, "version": version})).await;
-        Ok(())
+        Ok(Look::Sent)
     }
 
     /// Whether the device has, or could be sent, what a file needs.

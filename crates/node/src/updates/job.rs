@@ -84,6 +84,25 @@ impl Job {
         self.is_taken && !matches!(self.state, UpdateState::Waiting(WaitReason::Disabled))
     }
 
+    /// Whether the device does not have the whole file yet.
+    pub(super) fn may_be_spared(&self) -> bool {
+        match self.state {
+            UpdateState::Waiting(_)
+            | UpdateState::Started { .. }
+            | UpdateState::Progress { .. } => true,
+            UpdateState::Validating
+            | UpdateState::Restarting
+            | UpdateState::Succeeded
+            | UpdateState::Failed(_)
+            | UpdateState::Cancelled => false,
+        }
+    }
+
+    /// How it ended, as it is counted.
+    pub(super) fn outcome(&self) -> &'static str {
+        told(&self.state).0
+    }
+
     pub(super) fn stored(&self, device: DeviceId, ended_at: Option<Timestamp>) -> StoredUpdate {
         let (status, detail) = told(&self.state);
         let body = Body {

@@ -1,6 +1,6 @@
 //! The keeper's state, and its turns.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use model::update::{UpdateFailure, WaitReason};
 use model::{
     DeviceId, DeviceState, Refusal, Timestamp, Update, UpdateId, UpdateReport, UpdateState,
 };
-use protocol::firmware::Firmware;
+use protocol::firmware::{Firmware, FirmwareError};
 use router::rollout::{Outcome, Rollout};
 use store::{FileHash, Store, StoreError, StoredUpdate};
 use tracing::{info, warn};
@@ -19,10 +19,12 @@ use super::job::{Body, Job};
 use super::releases::Releases;
 use super::results::outcome_of;
 use super::{Flash, Reason, UpdateView, UpdatesConfig, UpdatesError, utc_now};
-use crate::Handle;
+use crate::{Handle, metrics};
 
 /// After this an update that found its device offline or busy is tried again.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Looking through the devices of a large release takes time, and reports come many times a second.
+const START_EACH: Duration = Duration::from_millis(500);
 
 /// See the module.
 pub(super) struct Keeper {
@@ -37,6 +39,8 @@ pub(super) struct Keeper {
     /// Ends that could not be written down yet.
     unsaved: BTreeMap<DeviceId, StoredUpdate>,
     next_id: u64,
+    /// When releases are looked at for devices to begin with.
+    next_start: Timestamp,
 }
 
 impl Keeper {
@@ -59,13 +63,39 @@ impl Keeper {
             heals: Heals::default(),
             unsaved: BTreeMap::new(),
             next_id,
+            next_start: Timestamp::default(),
         };
         keeper.refresh_products(utc_now()).await?;
         for stored in open {
             keeper.take_up(stored).await?;
         }
         info!(updates = keeper.jobs.len(), "updates are taken up");
+        if let Err(why) = keeper.sweep().await {
+            warn!(%why, "firmware files that nobody needs were not removed");
+        }
         Ok(keeper)
+    }
+
+    /// Removes files that a crash left behind between their writing and their use. A bucket is left
+    /// alone: its other files may be those of another server.
+    async fn sweep(&self) -> Result<(), StoreError> {
+        let files = self.store.files();
+        if !files.is_folder() {
+            return Ok(());
+        }
+        let unfinished = files.remove_unfinished();
+        let unfinished = unfinished.map_err(|why| StoreError::Unavailable(why.to_string()))?;
+        let mut unused = 0;
+        for (file, _) in files.list().await? {
+            if !self.store.firmware().is_used(file).await? {
+                files.delete(file).await?;
+                unused += 1;
+            }
+        }
+        if unfinished + unused > 0 {
+            info!(unfinished, unused, "firmware files that nobody needs were removed");
+        }
+        Ok(())
     }
 
     async fn take_up(&mut self, stored: StoredUpdate) -> Result<(), StoreError> {
@@ -75,7 +105,7 @@ impl Keeper {
         let (Ok(body), Ok(loaded)) = (body, loaded) else {
             warn!(device = %stored.device, "an update is given up: its file cannot be read");
             let closed = StoredUpdate { is_open: false, ..stored };
-            return self.store.updates().put(&closed).await;
+            return self.store.updates().put(&[closed]).await;
         };
         if let Some(rollout) = self.releases.rollout_of(&body.reason) {
             rollout.began(now, stored.device);
@@ -104,8 +134,13 @@ impl Keeper {
         self.save_ends().await?;
         self.hand_over_waiting(now).await?;
         self.refresh_products(now).await?;
-        self.start_due(now).await?;
-        self.heal_due(now).await?;
+        self.call_off_stopped().await;
+        if now >= self.next_start {
+            self.next_start = now.after(START_EACH);
+            self.start_due(now).await?;
+        }
+        self.heal_due(now).await;
+        metrics::updates_open(self.jobs.len());
         self.save_releases().await
     }
 
@@ -143,6 +178,7 @@ impl Keeper {
         let Some(job) = self.jobs.remove(&device) else { return };
         let now = utc_now();
         info!(%device, state = ?job.state, "an update is over");
+        metrics::update_over(job.outcome());
         if job.reason == Reason::SafeMode {
             self.heals.ended(device, now, outcome == Outcome::Updated);
         }
@@ -153,16 +189,17 @@ impl Keeper {
     }
 
     async fn save_ends(&mut self) -> Result<(), StoreError> {
-        while let Some((device, stored)) = self.unsaved.pop_first() {
-            // An update that began meanwhile has taken its place.
-            if self.jobs.contains_key(&device) {
-                continue;
-            }
-            if let Err(why) = self.store.updates().put(&stored).await {
-                self.unsaved.insert(device, stored);
-                return Err(why);
-            }
-            self.drop_unused(stored.file).await?;
+        if self.unsaved.is_empty() {
+            return Ok(());
+        }
+        // An update that began meanwhile has taken its place.
+        self.unsaved.retain(|device, _| !self.jobs.contains_key(device));
+        let ends: Vec<StoredUpdate> = self.unsaved.values().cloned().collect();
+        self.store.updates().put(&ends).await?;
+        self.unsaved.clear();
+        let files: BTreeSet<FileHash> = ends.iter().map(|end| end.file).collect();
+        for file in files {
+            self.drop_unused(file).await?;
         }
         Ok(())
     }
@@ -234,33 +271,59 @@ impl Keeper {
         reason: Reason,
         forced: bool,
     ) -> Result<(), UpdatesError> {
-        if self.jobs.contains_key(&device) {
-            return Err(Refusal::UpdateRunning.into());
-        }
+        let begun = self.begin_all(&[device], file, &reason, forced).await?;
+        begun.into_iter().try_for_each(|(_, result)| Ok(result?))
+    }
+
+    /// The same for several devices: written down together.
+    pub(super) async fn begin_all(
+        &mut self,
+        devices: &[DeviceId],
+        file: FileHash,
+        reason: &Reason,
+        forced: bool,
+    ) -> Result<Vec<(DeviceId, Result<(), Refusal>)>, UpdatesError> {
         let loaded = self.images.get(&self.store, file).await?;
-        let (id, now) = (UpdateId(self.next_id), utc_now());
-        self.next_id += 1;
-        let job = Job {
-            id,
-            file,
-            loaded,
-            reason,
-            forced,
-            asked_at: now,
-            state: UpdateState::Waiting(WaitReason::Busy),
-            is_taken: false,
-            next_try: now,
-        };
-        self.store.updates().put(&job.stored(device, None)).await?;
-        self.jobs.insert(device, job);
-        if let Err(refusal) = self.hand_over(device).await {
-            if let Some(mut job) = self.jobs.remove(&device) {
-                job.state = UpdateState::Cancelled;
-                self.unsaved.insert(device, job.stored(device, Some(now)));
+        let now = utc_now();
+        let mut begun = Vec::with_capacity(devices.len());
+        let (mut jobs, mut rows) = (Vec::new(), Vec::new());
+        for device in devices {
+            if self.jobs.contains_key(device) {
+                begun.push((*device, Err(Refusal::UpdateRunning)));
+                continue;
             }
-            return Err(refusal.into());
+            let job = Job {
+                id: UpdateId(self.next_id),
+                file,
+                loaded: Arc::clone(&loaded),
+                reason: reason.clone(),
+                forced,
+                asked_at: now,
+                state: UpdateState::Waiting(WaitReason::Busy),
+                is_taken: false,
+                next_try: now,
+            };
+            self.next_id += 1;
+            rows.push(job.stored(*device, None));
+            jobs.push((*device, job));
         }
-        Ok(())
+        self.store.updates().put(&rows).await?;
+        for (device, job) in jobs {
+            self.jobs.insert(device, job);
+            begun.push((device, self.hand_over_new(device, now).await));
+        }
+        Ok(begun)
+    }
+
+    async fn hand_over_new(&mut self, device: DeviceId, now: Timestamp) -> Result<(), Refusal> {
+        let taken = self.hand_over(device).await;
+        if taken.is_err()
+            && let Some(mut job) = self.jobs.remove(&device)
+        {
+            job.state = UpdateState::Cancelled;
+            self.unsaved.insert(device, job.stored(device, Some(now)));
+        }
+        taken
     }
 
     pub(super) async fn flash(
@@ -276,6 +339,7 @@ impl Keeper {
         if !state.online {
             return Err(Refusal::Offline.into());
         }
+        check_size(flash.file.len(), &state)?;
         self.check_needs(device, firmware).await?;
         let file = self.store.files().put(flash.file).await?;
         let begun = self.begin(device, file, flash.reason, flash.forced).await;
@@ -309,4 +373,10 @@ impl Keeper {
     pub(super) fn rollout(&mut self, reason: &Reason) -> Option<&mut Rollout> {
         self.releases.rollout_of(reason)
     }
+}
+
+/// Whether a device takes so many bytes, as far as it told.
+fn check_size(bytes: usize, state: &DeviceState) -> Result<(), FirmwareError> {
+    let max = state.binary_bytes_max.map_or(usize::MAX, |max| max as usize);
+    if bytes <= max { Ok(()) } else { Err(FirmwareError::TooLarge { bytes, max }) }
 }

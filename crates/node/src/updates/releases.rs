@@ -4,17 +4,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use model::{DeviceId, DeviceState, ProductId, Refusal, Timestamp};
-use router::rollout::{Member, Outcome, Plan, Progress, Rollout, Standing, Verdict};
+use router::rollout::{Member, Outcome, Phase, Plan, Progress, Rollout, Standing, Verdict};
 use store::{Assignment, Release, Store, StoreError};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::keeper::Keeper;
 use super::{MemberView, NewRelease, Reason, ReleaseView, UpdatesConfig, UpdatesError, utc_now};
+use crate::metrics;
 
 /// The devices of a product are read again after this, for changes that nobody told of.
 const FLEET_AGE: Duration = Duration::from_secs(60);
 /// Devices of one release looked at in one turn.
 const LOOK_MAX: usize = 1_000;
+/// Updates that are written down together.
+const BEGUN_TOGETHER: usize = 100;
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -194,21 +197,54 @@ impl Keeper {
         let now = utc_now();
         let firmware = self.store.firmware().get(product, version).await?;
         let firmware = firmware.ok_or(StoreError::NotFound)?;
-        let mut left = free;
+        let mut wanted = Vec::new();
         for state in states {
-            let device = state.device;
             let Some(rollout) = self.rollout(reason) else { return Ok(()) };
             let standing = standing(state, product, version);
-            if left == 0 || rollout.consider(now, device, standing) == Verdict::Leave {
-                continue;
+            if wanted.len() < free
+                && rollout.consider(now, state.device, standing) == Verdict::Start
+            {
+                rollout.began(now, state.device);
+                wanted.push(state.device);
             }
-            rollout.began(now, device);
-            match self.begin(device, firmware.file, reason.clone(), false).await {
-                Ok(()) => left -= 1,
-                Err(why) => self.not_begun(device, reason, &why),
+        }
+        for devices in wanted.chunks(BEGUN_TOGETHER) {
+            match self.begin_all(devices, firmware.file, reason, false).await {
+                Ok(begun) => {
+                    for (device, result) in begun {
+                        if let Err(why) = result {
+                            self.not_begun(device, reason, &why.into());
+                        }
+                    }
+                }
+                Err(why) => devices.iter().for_each(|one| self.not_begun(*one, reason, &why)),
             }
         }
         Ok(())
+    }
+
+    /// Calls off what is on its way for releases that stopped themselves or are not in force any more:
+    /// devices that do not have the image yet are spared it.
+    pub(super) async fn call_off_stopped(&mut self) {
+        let is_stopped = |reason: &Reason| match reason {
+            Reason::Release { release, .. } => self
+                .releases
+                .in_force
+                .get(release)
+                .is_none_or(|live| matches!(live.rollout.progress().phase, Phase::Halted(_))),
+            Reason::Flash | Reason::Lock { .. } | Reason::SafeMode => false,
+        };
+        let stopped: Vec<DeviceId> = self
+            .jobs
+            .iter()
+            .filter(|(_, job)| job.may_be_spared() && is_stopped(&job.reason))
+            .map(|(device, _)| *device)
+            .collect();
+        for device in stopped {
+            if let Err(why) = self.cancel(device).await {
+                debug!(%device, %why, "an update of a release that stopped goes on");
+            }
+        }
     }
 
     fn not_begun(&mut self, device: DeviceId, reason: &Reason, why: &UpdatesError) {
@@ -230,6 +266,9 @@ impl Keeper {
             let json = |member: &Member| serde_json::to_string(member).unwrap_or_default();
             let rows: Vec<_> =
                 members.iter().map(|(device, member)| (*device, json(member))).collect();
+            if progress.as_ref().is_some_and(|it| matches!(it.phase, Phase::Halted(_))) {
+                metrics::release_halted();
+            }
             let state = progress.map(|progress| written(&progress));
             self.store.releases().save(*id, state.as_deref(), &rows).await?;
         }

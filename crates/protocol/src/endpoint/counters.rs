@@ -14,6 +14,8 @@ pub struct Counters {
     pub bytes_sent: u64,
     /// CoAP messages taken from authentic records and frames.
     pub messages_received: u64,
+    /// Bytes of messages with a chunk of an update, given out.
+    pub update_bytes_sent: u64,
 
     /// Full DTLS handshakes completed.
     pub handshakes_completed: u64,

@@ -97,6 +97,7 @@ impl Endpoint {
             sent = connection.send_chunks(cx, CHUNKS_AT_ONCE);
             Upshot::Done
         });
+        self.counters.update_bytes_sent += sent;
         self.updates.spend(sent);
     }
 }

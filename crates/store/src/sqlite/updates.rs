@@ -10,16 +10,19 @@ use crate::{FileHash, StoreError, StoredUpdate, Updates};
 
 #[async_trait]
 impl Updates for Tables {
-    async fn put(&self, update: &StoredUpdate) -> Result<(), StoreError> {
+    async fn put(&self, updates: &[StoredUpdate]) -> Result<(), StoreError> {
         let sql = "INSERT INTO updates (device, id, file, is_open, asked_at, body) \
                    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (device) DO UPDATE SET \
                    id = excluded.id, file = excluded.file, is_open = excluded.is_open, \
                    asked_at = excluded.asked_at, body = excluded.body";
-        let query = sqlx::query(sql).bind(update.device.0.to_vec()).bind(number(update.id));
-        let query = query.bind(update.file.0.to_vec()).bind(i64::from(update.is_open));
-        let query = query.bind(update.asked_at.0).bind(&update.body);
-        query.execute(&self.pool).await.map_err(failed)?;
-        Ok(())
+        let mut transaction = self.pool.begin().await.map_err(failed)?;
+        for update in updates {
+            let query = sqlx::query(sql).bind(update.device.0.to_vec()).bind(number(update.id));
+            let query = query.bind(update.file.0.to_vec()).bind(i64::from(update.is_open));
+            let query = query.bind(update.asked_at.0).bind(&update.body);
+            query.execute(&mut *transaction).await.map_err(failed)?;
+        }
+        transaction.commit().await.map_err(failed)
     }
 
     async fn get(&self, device: DeviceId) -> Result<Option<StoredUpdate>, StoreError> {
