@@ -82,6 +82,8 @@ pub(crate) async fn upload(
         updated_at: now,
     };
     state.store.firmware().insert(&new).await?;
+    // It may have been removed in between with an update that needed the same file.
+    state.store.files().put(upload.bytes.clone()).await?;
     tell(&state, &product, "particle/firmware/create", json!({"version": version.to_string()}))
         .await;
     Ok((StatusCode::CREATED, Json(shown(&new, &[]))))

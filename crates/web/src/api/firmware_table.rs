@@ -1,7 +1,7 @@
 //! The routes of firmware, releases and groups.
 
 use super::flash::FLASH_BYTES_MAX;
-use super::{firmware, groups, releases};
+use super::{firmware, groups, impact, releases};
 use crate::routes::fleet_shapes as shape;
 use crate::routes::{Routes, delete, get, post, put};
 
@@ -93,6 +93,14 @@ pub(super) fn releases_of_products() -> Routes {
             .query("state", "waiting, updating, updated, failed or left_alone.")
             .gives::<shape::ReleaseDevices>(),
             releases::devices,
+        )
+        .add(
+            get("/v1/products/{product}/impact", "Tells what a release would reach.")
+                .needs("firmware:list")
+                .query("version", "Which version; needed.")
+                .query("groups", "For these groups, with commas; otherwise for all devices.")
+                .gives::<shape::Impact>(),
+            impact::of_release,
         )
 }
 

@@ -18,7 +18,7 @@ const NAME_BYTES_MAX: usize = 32;
 const DESCRIPTION_BYTES_MAX: usize = 1024;
 /// Groups of a product, and of a device.
 const GROUPS_MAX: usize = 200;
-const GROUPS_OF_DEVICE_MAX: usize = 20;
+pub(crate) const GROUPS_OF_DEVICE_MAX: usize = 20;
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,

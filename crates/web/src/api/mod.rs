@@ -13,6 +13,7 @@ mod firmware;
 mod firmware_table;
 mod flash;
 mod groups;
+mod impact;
 mod mfa;
 pub(crate) mod oauth;
 mod product_devices;

@@ -74,6 +74,13 @@ pub(super) fn devices() -> Routes {
             product_devices::add,
         )
         .add(
+            put("/v1/products/{product}/devices", "Changes the groups of many devices.")
+                .needs("devices:update")
+                .takes::<crate::routes::fleet_shapes::GroupsOfDevices>()
+                .gives::<shape::DevicesAdded>(),
+            super::impact::assign_groups,
+        )
+        .add(
             get("/v1/products/{product}/devices/{device}", "Shows a device of the product.")
                 .needs("devices:get")
                 .gives::<shape::Device>(),

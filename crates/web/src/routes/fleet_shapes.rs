@@ -62,6 +62,41 @@ pub(crate) struct NewRelease {
     stages: Option<Vec<u8>>,
 }
 
+/// What a release would reach.
+#[derive(ToSchema)]
+pub(crate) struct Impact {
+    impact: Reach,
+}
+
+/// Devices by what a release would do to them.
+#[derive(ToSchema)]
+pub(crate) struct Reach {
+    version: u16,
+    /// All that it would be for.
+    devices: u64,
+    /// Those of them that run the version already.
+    up_to_date: u64,
+    /// Those of them that would get it as soon as their stage is open.
+    online: u64,
+    /// Left out, because they are locked to a version.
+    locked: u64,
+    /// Left out, because they are for development.
+    development: u64,
+}
+
+/// Groups of many devices.
+#[derive(ToSchema)]
+pub(crate) struct GroupsOfDevices {
+    /// At most 1000.
+    #[schema(required = true)]
+    ids: Vec<String>,
+    /// Groups of the product.
+    #[schema(required = true)]
+    groups: Vec<String>,
+    /// `add`, `remove`, or `replace` (unless told).
+    action: Option<String>,
+}
+
 /// Which releases end.
 #[derive(ToSchema)]
 pub(crate) struct Withdrawal {

@@ -165,3 +165,36 @@ async fn flashing_says_what_is_wrong_before_anything_is_sent() {
     assert_eq!(shown["firmware_update"], Value::Null);
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_of_many_devices_change_at_once_and_the_reach_of_a_release_is_told_before() {
+    let world = World::new().await;
+    let token = world.token(world.owner).await;
+    let id = product(&world, &token).await;
+    let groups = format!("/v1/products/{id}/groups");
+    for name in ["canary", "lab"] {
+        world.ask("POST", &groups, &token, json!({"name": name})).await.ok();
+    }
+    let devices = format!("/v1/products/{id}/devices");
+    let device = world.device.to_string();
+    let stranger = "0".repeat(24);
+    let ids = json!([device, stranger, "no id"]);
+    let body = json!({"ids": ids, "groups": ["canary"], "action": "add"});
+    let told = world.ask("PUT", &devices, &token, body).await.ok();
+    assert_eq!(told["updatedDeviceIds"], json!([device]));
+    assert_eq!(told["nonmemberDeviceIds"], json!([stranger]));
+    assert_eq!(told["invalidDeviceIds"], json!(["no id"]));
+    let impact = async |query: &str| {
+        let path = format!("/v1/products/{id}/impact?{query}");
+        world.ask("GET", &path, &token, Value::Null).await.ok()["impact"]["devices"].clone()
+    };
+    assert_eq!(impact("version=2").await, 1);
+    assert_eq!(impact("version=2&groups=canary,lab").await, 1);
+    assert_eq!(impact("version=2&groups=lab").await, 0);
+    let body = json!({"ids": [device], "groups": ["canary"], "action": "remove"});
+    world.ask("PUT", &devices, &token, body).await.ok();
+    assert_eq!(impact("version=2&groups=canary").await, 0);
+    let body = json!({"ids": [device], "groups": ["nobody"]});
+    world.ask("PUT", &devices, &token, body).await.refused(400);
+    world.stop().await;
+}
