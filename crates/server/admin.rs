@@ -13,14 +13,14 @@ use model::{AccountId, DeviceId, KeyHash, Platform, ProductId, Timestamp};
 use node::Handle;
 use secure::keys::PublicKey;
 use serde::{Deserialize, Serialize};
-use store::{DeviceKey, NewDevice, Store, StoreError};
+use store::{DeviceKey, FilesConfig, NewDevice, Store, StoreError};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use web::{TokenLife, TokenRequest};
 
 pub use billing::{DeviceUsageLine, PlanOrder, Share, UsageLine};
 pub use invitations::InvitationLine;
-pub use modules::ModuleLine;
+pub use modules::{FirmwareFiles, ModuleLine};
 pub use why::{CountedLine, CountedList};
 
 /// Name of the socket in the data folder.
@@ -82,6 +82,8 @@ pub enum Request {
     },
     /// List the system modules.
     ListModules,
+    /// Look for every firmware file.
+    CheckFirmware,
     /// Remove a system module.
     RemoveModule {
         /// SHA-256 of its file, as hex.
@@ -173,6 +175,8 @@ pub enum Reply {
     Devices(Vec<DeviceLine>),
     /// System modules.
     Modules(Vec<ModuleLine>),
+    /// What became of the firmware files.
+    Firmware(FirmwareFiles),
     /// How accounts stand.
     Usages(Vec<UsageLine>),
     /// What devices used, by day.
@@ -204,12 +208,17 @@ pub struct DeviceLine {
 
 /// Carries out a request, on the live server if there is one.
 pub async fn run(data: &Path, request: Request) -> Result<Reply, String> {
+    run_with(data, &FilesConfig::Folder, request).await
+}
+
+/// The same for a request about firmware files, which lie there when the server is stopped.
+pub async fn run_with(data: &Path, files: &FilesConfig, request: Request) -> Result<Reply, String> {
     if let Ok(stream) = UnixStream::connect(data.join(SOCKET)).await {
         return ask(stream, &request)
             .await
             .map_err(|why| format!("the server did not answer: {why}"));
     }
-    let store = Store::open(data).await.map_err(|why| why.to_string())?;
+    let store = Store::open_with(data, files).await.map_err(|why| why.to_string())?;
     let reply = Desk { store: Arc::new(store), handle: None };
     let answered = reply.answer(request).await;
     reply.store.close().await.map_err(|why| why.to_string())?;
@@ -302,6 +311,7 @@ impl Desk {
             Request::ListDevices { owner } => self.list_devices(owner.as_deref()).await,
             Request::AddModule { name, file } => self.add_module(name, &file).await,
             Request::ListModules => self.list_modules().await,
+            Request::CheckFirmware => self.check_firmware().await,
             Request::RemoveModule { hash } => self.remove_module(&hash).await,
             Request::SetPlan(order) => self.set_plan(&order).await,
             Request::Usage { owner } => self.usage(owner.as_deref()).await,

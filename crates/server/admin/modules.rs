@@ -1,9 +1,11 @@
 //! System modules at the operator's desk.
 
+use std::collections::BTreeSet;
+
 use model::Platform;
 use node::firmware::{Firmware, name};
 use serde::{Deserialize, Serialize};
-use store::{FileHash, SystemModule};
+use store::{FileHash, StoreError, SystemModule};
 
 use super::{Desk, Reply, utc_now};
 
@@ -24,7 +26,45 @@ pub struct ModuleLine {
     pub name: String,
 }
 
+/// The firmware files that are needed, and how they are.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct FirmwareFiles {
+    /// How many are needed.
+    pub needed: u64,
+    /// Hashes of those that are not there or have other bytes.
+    pub lost: Vec<String>,
+    /// Files that nothing here needs; in a bucket they may be another server's.
+    pub unused: u64,
+    /// Their bytes.
+    pub unused_bytes: u64,
+}
+
 impl Desk {
+    pub(super) async fn check_firmware(&self) -> Result<Reply, String> {
+        self.look_at_files().await.map(Reply::Firmware).map_err(|why| why.to_string())
+    }
+
+    async fn look_at_files(&self) -> Result<FirmwareFiles, StoreError> {
+        let mut needed: BTreeSet<FileHash> =
+            self.store.firmware().files().await?.into_iter().collect();
+        needed.extend(self.store.updates().open().await?.into_iter().map(|update| update.file));
+        let mut files = FirmwareFiles { needed: needed.len() as u64, ..FirmwareFiles::default() };
+        for file in &needed {
+            match self.store.files().get(*file).await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(StoreError::Damaged(_)) => files.lost.push(file.to_string()),
+                Err(why) => return Err(why),
+            }
+        }
+        for (_, bytes) in
+            self.store.files().list().await?.iter().filter(|(file, _)| !needed.contains(file))
+        {
+            files.unused += 1;
+            files.unused_bytes += bytes;
+        }
+        Ok(files)
+    }
+
     pub(super) async fn add_module(&self, name: String, file: &str) -> Result<Reply, String> {
         let file = hex::decode(file).map_err(|why| why.to_string())?;
         let firmware = Firmware::read(&file).map_err(|why| why.to_string())?;
@@ -62,7 +102,7 @@ impl Desk {
         Ok(Reply::Modules(vec![line(module)]))
     }
 
-    async fn forget(&self, file: FileHash) -> Result<(), store::StoreError> {
+    async fn forget(&self, file: FileHash) -> Result<(), StoreError> {
         self.store.firmware().delete_module(file).await?;
         if self.store.firmware().is_used(file).await? {
             return Ok(());

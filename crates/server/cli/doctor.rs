@@ -1,5 +1,6 @@
 //! `cloudchamber doctor`: finds what keeps a server from working, and says what to do.
 
+mod firmware;
 mod https;
 
 use std::io::Read;
@@ -91,6 +92,7 @@ fn examine(config: &Config) -> Vec<Finding> {
             Some(_) => https::ask(config.http.listen),
             None => ask_http(config.http.listen),
         });
+        findings.push(firmware::check(data));
     } else {
         findings.push(warning(
             "server",

@@ -9,6 +9,7 @@ use sim::firmware::Binary;
 
 use crate::admin::{Reply, Request};
 use crate::cli::{DataArgs, runtime};
+use crate::config::{Config, Overrides};
 use crate::output::{say, say_json};
 
 /// Largest file read.
@@ -21,7 +22,7 @@ pub(crate) enum Command {
     /// Keep a system module, for devices in safe mode that lack it.
     Add(AddArgs),
     /// List the system modules that are kept.
-    List(DataArgs),
+    List(StoreArgs),
     /// Remove a system module.
     Remove(RemoveArgs),
     /// Tell what a firmware binary is, and whether it is whole.
@@ -36,7 +37,17 @@ pub(crate) struct AddArgs {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// Where the modules are kept.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreArgs {
+    #[command(flatten)]
     data: DataArgs,
+    /// Settings file of the server: needed when it is stopped and keeps its files in a bucket.
+    #[arg(long)]
+    config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -44,7 +55,7 @@ pub(crate) struct RemoveArgs {
     /// SHA-256 of the file, as `list` shows it.
     hash: String,
     #[command(flatten)]
-    data: DataArgs,
+    store: StoreArgs,
 }
 
 #[derive(Debug, clap::Args)]
@@ -102,8 +113,8 @@ enum Kind {
 pub(crate) fn run(command: Command) -> Result<(), String> {
     match command {
         Command::Add(args) => add(&args),
-        Command::List(data) => ask(&data, Request::ListModules),
-        Command::Remove(args) => ask(&args.data, Request::RemoveModule { hash: args.hash }),
+        Command::List(store) => ask(&store, Request::ListModules),
+        Command::Remove(args) => ask(&args.store, Request::RemoveModule { hash: args.hash }),
         Command::Check(args) => check(&args),
         Command::Make(args) => make(&args),
     }
@@ -114,14 +125,19 @@ fn add(args: &AddArgs) -> Result<(), String> {
         let file = read(path)?;
         Firmware::read(&file).map_err(|why| format!("{}: {why}", path.display()))?;
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        ask(&args.data, Request::AddModule { name, file: hex::encode(file) })?;
+        ask(&args.store, Request::AddModule { name, file: hex::encode(file) })?;
     }
     Ok(())
 }
 
 /// Has the server's desk do it, and shows the modules it answers with.
-fn ask(data: &DataArgs, request: Request) -> Result<(), String> {
-    let lines = match runtime()?.block_on(crate::admin::run(&data.data, request))? {
+fn ask(store: &StoreArgs, request: Request) -> Result<(), String> {
+    let StoreArgs { data, config } = store;
+    let overrides = Overrides { data: Some(data.data.clone()) };
+    let config = Config::load(config.as_deref(), &overrides).map_err(|why| why.to_string())?;
+    let files = config.updates.files();
+    let asked = crate::admin::run_with(&data.data, &files, request);
+    let lines = match runtime()?.block_on(asked)? {
         Reply::Modules(lines) => lines,
         Reply::Refused(why) => return Err(why),
         other => return Err(format!("unexpected answer: {other:?}")),
