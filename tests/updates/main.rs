@@ -1,14 +1,19 @@
 //! Updates of simulated devices through the real binary, by unmodified clients and over a kill.
 
+#[path = "../support/mod.rs"]
 mod support;
+
+mod bucket;
+mod conduct;
+mod flash;
+mod release;
+mod restarts;
+mod safe_mode;
 
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use sim::device::profile::Generation;
-use support::flash::{flash, make};
-use support::folder::{Folder, Ports, identity};
-use support::live::connect;
+use support::flash::make;
 use support::{Server, http, node, papers, root};
 
 fn demo<'s>(server: &'s Server, key: &str) -> &'s str {
@@ -16,7 +21,7 @@ fn demo<'s>(server: &'s Server, key: &str) -> &'s str {
 }
 
 /// A device as the API shows it.
-fn device(url: &str, token: &str, id: &str) -> Value {
+pub(crate) fn device(url: &str, token: &str, id: &str) -> Value {
     let (status, body) = http("GET", &format!("{url}/v1/devices/{id}"), token, "");
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).expect("JSON")
@@ -90,44 +95,48 @@ fn particle_api_js_uploads_releases_locks_and_unlocks_product_firmware() {
     assert_eq!(output.matches("ok ").count(), 8, "{output}");
 }
 
-#[test]
-fn an_update_goes_on_after_the_server_was_killed_in_the_middle() {
-    let folder = Folder::new();
-    folder.register(&[identity(Generation::Os6, 0)]);
-    let slow = ("CLOUDCHAMBER_OTA__BANDWIDTH_BYTES", "65536");
-    let server = folder.serve_with(&[slow]);
-    let (ports, token) = (Ports::of(&server), folder.token());
-    let mut live = folder.device(Generation::Os6, 0, ports.udp());
-    connect(&mut live);
-    let id = live.device().id().to_string();
-    let file = folder.path("app.bin");
-    make(&file, &platform(&server.url(), &token, &id), "600", &[]);
-    let status = |live: &mut sim::live::Live| {
-        live.run(Duration::from_millis(200));
-        let shown = device(&ports.url(), &token, &id);
-        shown["firmware_update"].clone()
+/// A request with files, while nobody drives the devices: the answer does not wait for them.
+pub(crate) fn send_files(
+    method: &str,
+    url: &str,
+    token: &str,
+    fields: &[(&str, &str)],
+    files: &[(&str, &[u8])],
+) -> (u16, String) {
+    use std::io::{Read, Write};
+    let (host, path) =
+        url.strip_prefix("http://").and_then(|rest| rest.split_once('/')).expect("a URL");
+    let mut body = Vec::new();
+    let mut part = |head: String, content: &[u8]| {
+        write!(body, "--b\r\nContent-Disposition: form-data; {head}\r\n\r\n").expect("written");
+        body.extend_from_slice(content);
+        body.extend_from_slice(b"\r\n");
     };
-    let bytes = std::fs::read(&file).expect("read");
-    flash(&ports.http, &format!("/v1/devices/{id}"), &token, &bytes);
-    let end = Instant::now() + Duration::from_secs(60);
-    let sent = loop {
-        let shown = status(&mut live);
-        if let Some(sent) = shown["bytes"].as_u64().filter(|sent| *sent > 60_000) {
-            break sent;
-        }
-        assert!(Instant::now() < end, "{shown}");
-    };
-    server.kill();
-    let _server = folder.serve_again(&ports, &[slow]);
-    let end = Instant::now() + Duration::from_secs(120);
-    let mut least = u64::MAX;
-    loop {
-        let shown = status(&mut live);
-        least = least.min(shown["bytes"].as_u64().unwrap_or(u64::MAX));
-        if shown["status"] == "success" {
-            break;
-        }
-        assert!(Instant::now() < end && shown["status"] != "failed", "{shown}");
+    for (key, value) in fields {
+        part(format!("name=\"{key}\""), value.as_bytes());
     }
-    assert!(least >= sent / 2, "it began again at {least} though {sent} bytes were there");
+    for (name, content) in files {
+        part(format!("name=\"file\"; filename=\"{name}\""), content);
+    }
+    body.extend(b"--b--\r\n");
+    let mut stream = std::net::TcpStream::connect(host).expect("connected");
+    write!(
+        stream,
+        "{method} /{path} HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: multipart/form-data;boundary=b\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .expect("sent");
+    stream.write_all(&body).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status");
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
+    (status, body)
+}
+
+/// Flashes a file, which is taken.
+pub(crate) fn flash(url: &str, token: &str, id: &str, file: &[u8]) {
+    let host = url.strip_prefix("http://").expect("a URL");
+    support::flash::flash(host, &format!("/v1/devices/{id}"), token, file);
 }
