@@ -16,6 +16,7 @@ mod report;
 mod restart;
 mod server;
 mod stream;
+mod updates;
 mod wire;
 
 use std::error::Error;
@@ -42,6 +43,9 @@ const PACE_PER_S: f64 = 4000.0;
 /// Publishes a second to many readers, and how long the last of them may take.
 const READ_PER_S: f64 = 50.0;
 const READ_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What is measured while devices are updated.
+const UPDATES: [&str; 2] = ["updates_publish_p99", "update_bytes"];
 
 #[derive(Parser)]
 struct Args {
@@ -85,6 +89,8 @@ struct Scale {
     metering: Duration,
     /// How often each question about the list of devices is asked.
     console_rounds: usize,
+    /// Devices that are updated, and as many others that publish once a second.
+    updates: updates::Plan,
 }
 
 const FULL: Scale = Scale {
@@ -101,6 +107,12 @@ const FULL: Scale = Scale {
     stream: Duration::from_secs(30),
     metering: Duration::from_secs(10),
     console_rounds: 100,
+    updates: updates::Plan {
+        devices: 1000,
+        image_bytes: 256 << 10,
+        settle: Duration::from_secs(15),
+        span: Duration::from_secs(30),
+    },
 };
 
 const QUICK: Scale = Scale {
@@ -117,6 +129,12 @@ const QUICK: Scale = Scale {
     stream: Duration::from_secs(2),
     metering: Duration::from_secs(2),
     console_rounds: 5,
+    updates: updates::Plan {
+        devices: 50,
+        image_bytes: 64 << 10,
+        settle: Duration::from_secs(5),
+        span: Duration::from_secs(4),
+    },
 };
 
 fn main() -> Outcome {
@@ -154,16 +172,21 @@ impl Bench {
         let readers = ["sse_readers_loss", "sse_reader_bytes", "sse_writes_vs_ceiling"]
             .into_iter()
             .any(wants);
-        let is_apart = |key: &str| key.starts_with("sse_") || key == "metering_cost";
+        let is_apart =
+            |key: &str| key.starts_with("sse_") || key == "metering_cost" || UPDATES.contains(&key);
         let others = BARS.iter().any(|(key, _)| wants(key) && !is_apart(key));
         let large = ["console_devices_ms", "publish_flat", "session_bytes", "restart_s"]
             .into_iter()
             .any(wants);
+        let updates = UPDATES.into_iter().any(wants);
         if readers {
             self.event_readers()?;
         }
         if self.wants("metering_cost") {
             self.metering_cost()?;
+        }
+        if updates {
+            self.updates()?;
         }
         if !others {
             return Ok(());

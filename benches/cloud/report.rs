@@ -14,7 +14,7 @@ pub(crate) enum Bar {
 }
 
 /// Every key of the report with its bar.
-pub(crate) const BARS: [(&str, Bar); 12] = [
+pub(crate) const BARS: [(&str, Bar); 14] = [
     ("publish_vs_echo", Bar::AtLeast(0.25)),
     ("publish_flat", Bar::AtLeast(0.85)),
     ("metering_cost", Bar::AtMost(0.10)),
@@ -27,6 +27,8 @@ pub(crate) const BARS: [(&str, Bar); 12] = [
     ("tcp_handshake_vs_arithmetic", Bar::AtLeast(0.75)),
     ("console_devices_ms", Bar::Below(200.0)),
     ("restart_s", Bar::Below(2.0)),
+    ("updates_publish_p99", Bar::AtMost(2.0)),
+    ("update_bytes", Bar::AtMost(65_536.0)),
 ];
 
 /// Measured figures, in the order of the bars.

@@ -28,6 +28,8 @@ pub(crate) struct Folder {
     /// A token of the account.
     pub(crate) token: String,
     /// The server's public keys.
+    pub(crate) server_keys: Vec<PublicKey>,
+    /// The same, as a device has them.
     pub(crate) trust: Trust,
 }
 
@@ -39,8 +41,9 @@ impl Folder {
         run(&["keys", "server", "--data", &data], "")?;
         run(&["user", "add", OWNER, "--password-stdin", "--data", &data], "correct horse\n")?;
         let token = run(&["token", "create", OWNER, "--data", &data], "")?.trim().to_owned();
-        let trust = Trust::new([public_key(dir.path(), "ec")?, public_key(dir.path(), "rsa")?])?;
-        Ok(Self { dir, token, trust })
+        let server_keys = vec![public_key(dir.path(), "ec")?, public_key(dir.path(), "rsa")?];
+        let trust = Trust::new(server_keys.iter().cloned())?;
+        Ok(Self { dir, token, server_keys, trust })
     }
 
     /// Registers devices of the account.
