@@ -14,6 +14,8 @@ use super::{Server, http};
 
 /// How long a page may take to show something.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often the driver is started until it listens.
+const START_TRIES: u32 = 5;
 /// How long the driver may take to do something.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EACH: Duration = Duration::from_millis(25);
@@ -251,7 +253,12 @@ struct Driver {
 }
 
 impl Driver {
+    /// The port that it finds free for one family of addresses may be taken in the other.
     fn start() -> Self {
+        (0..START_TRIES).find_map(|_| Self::try_start()).expect("chromedriver finds a port")
+    }
+
+    fn try_start() -> Option<Self> {
         let mut process = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -263,7 +270,10 @@ impl Driver {
             let (_, port) = line.split_once("successfully on port ")?;
             port.trim_end_matches('.').parse().ok()
         });
-        Self { process, port: told.expect("a port") }
+        if told.is_none() {
+            let _ = process.wait();
+        }
+        Some(Self { process, port: told? })
     }
 
     /// The value of the answer, which must be no error.
