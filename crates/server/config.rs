@@ -515,6 +515,17 @@ impl Config {
         Self::build(file, environment, overrides)
     }
 
+    /// Reads the text of a settings file over the defaults, whatever the environment says.
+    ///
+    /// # Errors
+    /// See [`ConfigError`].
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let layers = config::Config::builder()
+            .add_source(File::from_str(DEFAULTS, FileFormat::Toml))
+            .add_source(File::from_str(text, FileFormat::Toml));
+        Self::merged(layers)
+    }
+
     fn build(
         file: Option<&Path>,
         environment: Environment,
@@ -531,6 +542,12 @@ impl Config {
                 .set_override("data.dir", dir.to_string_lossy().into_owned())
                 .map_err(|why| ConfigError::Invalid(why.to_string()))?;
         }
+        Self::merged(layers)
+    }
+
+    fn merged(
+        layers: config::ConfigBuilder<config::builder::DefaultState>,
+    ) -> Result<Self, ConfigError> {
         let merged = layers.build().map_err(|why| ConfigError::Invalid(why.to_string()))?;
         let config: Self =
             merged.try_deserialize().map_err(|why| ConfigError::Invalid(why.to_string()))?;

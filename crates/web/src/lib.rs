@@ -34,4 +34,4 @@ pub use serve::{
 };
 pub use state::{Registration, RenderMetrics, ServerKey, ServerKeys, State, WebConfig};
 pub use token::{TokenLife, TokenRequest, issue};
-pub use webhooks::WebhooksConfig;
+pub use webhooks::{WebhooksConfig, template};

@@ -15,7 +15,7 @@ mod progress;
 mod report;
 mod request;
 mod target;
-mod template;
+pub mod template;
 
 use std::collections::HashMap;
 use std::fmt;

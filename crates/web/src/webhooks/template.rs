@@ -15,7 +15,7 @@ const STEPS_MAX: usize = 20_000;
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Template(Vec<Piece>);
+pub struct Template(Vec<Piece>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
@@ -29,7 +29,7 @@ type Path = Vec<String>;
 
 /// Why a text is no template, or what is rendered is too much.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum TemplateError {
+pub enum TemplateError {
     /// A tag or section without an end, or an end without a beginning.
     #[error("the template is not balanced at {0:?}")]
     Unbalanced(String),
@@ -43,7 +43,7 @@ pub(crate) enum TemplateError {
 
 /// What is done to a value that a template inserts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Inserted {
+pub enum Inserted {
     /// `{{x}}` is escaped for HTML, `{{{x}}}` is not.
     Plain,
     /// Every value is percent-encoded, unless it is the whole template.
@@ -52,14 +52,14 @@ pub(crate) enum Inserted {
 
 impl Template {
     /// Parses a text.
-    pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut rest = text;
         let pieces = parse_pieces(&mut rest, None, 0)?;
         Ok(Self(pieces))
     }
 
     /// Whether every rendering is the same text.
-    pub(crate) fn constant(&self) -> Option<&str> {
+    pub fn constant(&self) -> Option<&str> {
         match self.0.as_slice() {
             [] => Some(""),
             [Piece::Text(text)] => Some(text),
@@ -68,7 +68,7 @@ impl Template {
     }
 
     /// The text for these variables; unknown ones are empty.
-    pub(crate) fn render(&self, variables: &Value, how: Inserted) -> Result<String, TemplateError> {
+    pub fn render(&self, variables: &Value, how: Inserted) -> Result<String, TemplateError> {
         let is_whole = matches!(self.0.as_slice(), [Piece::Value { .. }]);
         let how = if is_whole { Inserted::Plain } else { how };
         let mut rendering = Rendering { out: String::new(), steps: 0, how };
