@@ -5,16 +5,17 @@ use sim::world::Size;
 
 use crate::run;
 
-/// A TCP device that received an event every few seconds was closed for its silence
-/// (`endpoint::streams::a_device_that_only_receives_is_asked_for_a_sign_of_life_and_stays`).
+/// What a start remembers of the last messages was looked for by the newest time in the journal, which
+/// is a wrong one when the clock was set back
+/// (`journal::tests::recent_sources_are_known_though_the_clock_was_set_back`).
 #[test]
-fn devices_that_only_listen_stay_connected() {
-    run(Size::Usual, [6]);
+fn copies_are_recognised_after_a_stop_though_the_clock_was_set_back() {
+    run(Size::Usual, [14, 34]);
 }
 
-/// Not the server, but who examined it: a message whose last attempt was lost just before the network
-/// healed is given up after it, and its device with it, until that shows itself with its next ping.
+/// What was on its way to a device went on being repeated, uncounted, to whoever held the key before
+/// (`endpoint::schedule::nothing_that_was_under_way_is_repeated_once_the_key_is_replaced`).
 #[test]
-fn devices_given_up_just_after_the_network_healed_come_back_before_they_are_asked() {
-    run(Size::Usual, [146, 244, 956]);
+fn nothing_is_repeated_to_a_device_whose_key_was_replaced() {
+    run(Size::Usual, [45, 72, 99]);
 }

@@ -14,6 +14,7 @@ pub mod limits;
 pub mod link;
 pub mod message;
 pub mod name;
+pub mod planted;
 pub mod platform;
 pub mod refusal;
 pub mod time;

@@ -218,6 +218,9 @@ impl Shard {
             Some(id) => self.reply_after(sent.sequence, id, result_of(running.wanted, answer)),
             None => self.counters.answers_late += 1,
         }
+        if model::planted!("call-wakeup-lost") && sent.exchange.0.is_multiple_of(16) {
+            return;
+        }
         self.start_calls(now, slot);
     }
 

@@ -83,6 +83,9 @@ impl Shard {
         if let Some(event) = self.event_of(now, slot, publish) {
             self.counters.publishes_accepted += 1;
             let publisher = self.publisher(slot, receipt);
+            if model::planted!("publish-acked-early") {
+                self.acknowledge_now(slot, receipt, Verdict::Accepted);
+            }
             self.record_event(event, Some(source), charge, publisher);
         }
     }

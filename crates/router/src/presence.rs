@@ -111,6 +111,15 @@ impl Shard {
         let Ok(name) = EventName::parse(b"spark/status") else { return };
         let data = EventData { format: 0, bytes: status.as_str().as_bytes().into() };
         let Some(event) = event_of(device, name, Some(data), now) else { return };
+        if model::planted!("offline-not-told") && status == Status::Offline {
+            return;
+        }
+        if model::planted!("status-told-twice")
+            && status == Status::Online
+            && slot.0.is_multiple_of(4)
+        {
+            self.record_event(event.clone(), None, None, Publisher::Nobody);
+        }
         self.record_event(event, None, None, Publisher::Nobody);
     }
 

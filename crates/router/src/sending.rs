@@ -57,6 +57,9 @@ impl Shard {
 
     fn count_attempt(&mut self, now: Now, slot: Slot, sent: &Sent) {
         let Some((kind, payer)) = sent.counted else { return };
+        if model::planted!("attempt-not-counted") && sent.exchange.0.is_multiple_of(4) {
+            return;
+        }
         let is_first = sent.attempts == 1;
         if sent.what == What::Ping && !is_first {
             return;

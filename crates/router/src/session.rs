@@ -103,6 +103,11 @@ impl Shard {
 
     fn keep_session(&mut self, now: Now, opened: Opened) {
         let Opened { link, receipt, full_handshake, .. } = opened;
+        if model::planted!("hello-acked-early")
+            && let Some(receipt) = receipt
+        {
+            self.acknowledge(link, receipt, model::link::Verdict::Accepted);
+        }
         let entry = Entry::Session {
             device: opened.device,
             transport: opened.transport,
@@ -131,6 +136,9 @@ impl Shard {
         self.devices.link(slot, link);
         self.counters.devices_online += u64::from(online);
         for subscribe in subscriptions {
+            if model::planted!("subscriptions-lost") {
+                break;
+            }
             self.take_subscription(slot, subscribe);
         }
         self.restore_description(now, slot);

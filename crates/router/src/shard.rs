@@ -332,6 +332,9 @@ impl Shard {
         id: RequestId,
         result: Result<Reply, Refusal>,
     ) {
+        if model::planted!("call-answered-early") {
+            return self.reply(id, result);
+        }
         if let Some(Then::Reply { id, result }) =
             self.gate.hold(sequence, Then::Reply { id, result })
         {

@@ -77,6 +77,9 @@ impl Index {
         {
             index.collect(event, &mut found);
         }
+        if model::planted!("wrong-account") && !event.name.is_internal() {
+            self.accounts.values().for_each(|index| index.collect(event, &mut found));
+        }
         found.sort_unstable_by_key(|(slot, content)| (*slot, width(*content)));
         found.dedup_by_key(|(slot, _)| *slot);
         found

@@ -15,13 +15,19 @@ struct Options {
     minutes: Option<u64>,
     size: Size,
     trace: bool,
+    /// Ends with the first world that does not hold.
+    until_found: bool,
 }
 
 fn main() -> ExitCode {
     let Some(options) = options() else {
         say("usage: world [--seeds N] [--start S] [--minutes M] [--small] [--trace]");
+        say("       world --planted NAME --seeds N [--small] (built with --cfg planted)");
         return ExitCode::FAILURE;
     };
+    if options.until_found {
+        return look_for(&options);
+    }
     // A panic is a failure of its seed and told with it.
     std::panic::set_hook(Box::new(|_| {}));
     let end = options.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
@@ -36,6 +42,35 @@ fn main() -> ExitCode {
         (results.passed.load(Ordering::Relaxed), results.failed.load(Ordering::Relaxed));
     say(&format!("{passed} passed, {failed} failed"));
     if failed == 0 && passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs worlds until one of them finds the bug that was put in.
+fn look_for(options: &Options) -> ExitCode {
+    std::panic::set_hook(Box::new(|_| {}));
+    let began = Instant::now();
+    for number in 0..options.seeds {
+        let seed = options.start.wrapping_add(number);
+        if let Err(failure) = world::run(seed, options.size) {
+            let what = failure.what.lines().next().unwrap_or_default();
+            let what: String = what.chars().take(160).collect();
+            let took = began.elapsed().as_secs_f64();
+            say(&format!("found by seed {seed} after {} worlds, {took:.1} s: {what}", number + 1));
+            return ExitCode::SUCCESS;
+        }
+    }
+    say(&format!("not found in {} worlds", options.seeds));
+    ExitCode::FAILURE
+}
+
+/// Puts a bug in force; only a build with `--cfg planted` has any.
+#[cfg(planted)]
+fn plant(name: &str) -> bool {
+    model::planted::choose(name)
+}
+
+#[cfg(not(planted))]
+fn plant(_name: &str) -> bool {
+    false
 }
 
 #[derive(Default)]
@@ -93,7 +128,14 @@ fn tell_failure(failure: &Failure, options: &Options) {
 
 fn options() -> Option<Options> {
     let size = Size::Usual;
-    let mut options = Options { seeds: u64::MAX, start: 1, minutes: None, size, trace: false };
+    let mut options = Options {
+        seeds: u64::MAX,
+        start: 1,
+        minutes: None,
+        size,
+        trace: false,
+        until_found: false,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next()?.parse().ok();
@@ -103,6 +145,12 @@ fn options() -> Option<Options> {
             "--minutes" => options.minutes = Some(value()?),
             "--small" => options.size = Size::Small,
             "--trace" => options.trace = true,
+            "--planted" => {
+                options.until_found = plant(&arguments.next()?);
+                if !options.until_found {
+                    return None;
+                }
+            }
             _ => return None,
         }
     }

@@ -34,6 +34,12 @@ impl Endpoint {
     pub fn restore(&mut self, now: Now, restored: RestoredSession) -> Option<LinkId> {
         let RestoredSession { device, snapshot, peer, record_limit, record_seen, recent, online } =
             restored;
+        let record_seen = if model::planted!("window-not-restored") { 0 } else { record_seen };
+        let record_limit = if model::planted!("reservation-skipped") {
+            record_limit.saturating_sub(model::limits::RECORD_NUMBERS_RESERVED)
+        } else {
+            record_limit
+        };
         let (traits, session) = split(&snapshot)?;
         let session = Session::from_snapshot(session, record_limit, record_seen).ok()?;
         if self.slots.by_device(device).is_some() {
@@ -43,7 +49,9 @@ impl Endpoint {
         let link = self.slots.next_link(slot);
         let mut connection = Connection::restored(link, peer, session, online, now.mono);
         connection.set_traits(traits);
-        connection.remember(now.mono, &recent);
+        if !model::planted!("recent-forgotten") {
+            connection.remember(now.mono, &recent);
+        }
         self.slots.insert(slot, connection);
         self.slots.set_device(slot, device);
         self.set_timer(now, slot);

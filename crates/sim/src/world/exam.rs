@@ -20,6 +20,7 @@ impl World {
         self.set_weather(Weather::Clear);
         self.set_disk(Disk::Fine);
         self.defuse();
+        self.resume_all();
         for index in 0..self.fleet.len() {
             self.fleet[index].isolated_until = self.now;
             self.with(index, Device::power_on);

@@ -15,6 +15,7 @@ use super::plan::{self, DevicePlan, Plan};
 use crate::device::profile::{Generation, Profile};
 use crate::device::{Device, Setup, Trust};
 use crate::harness::StreamId;
+use crate::identity::Identity;
 
 /// A device at its place.
 pub(super) struct Placed {
@@ -26,6 +27,8 @@ pub(super) struct Placed {
     pub(super) opened: u16,
     /// Handshakes begun: each makes other keys.
     pub(super) session: u32,
+    /// Keys after the first.
+    pub(super) keys: u32,
     /// Nothing comes through to it or from it until then.
     pub(super) isolated_until: Mono,
     /// When its connection began.
@@ -78,6 +81,25 @@ pub(super) fn make(
     (0..).zip(&plan.devices).map(place).unzip()
 }
 
+/// The device with another key, and what the server is told of it.
+pub(super) fn rekeyed(
+    placed: &mut Placed,
+    index: usize,
+    setup: Arc<Setup>,
+    seed: u64,
+) -> (Device, Registered) {
+    placed.keys += 1;
+    let is_rsa = placed.plan.generation == Generation::Tcp;
+    let other = u32::try_from(index).unwrap_or(0) + placed.keys * OTHER_KEYS;
+    let identity = Identity { id: placed.device.id(), ..keys::identity(other, is_rsa) };
+    let (device, key) = keys::known_key(&identity);
+    let registered = Registered { device, account: placed.plan.account, key };
+    (Device::new(identity, setup, seed), registered)
+}
+
+/// More than there are devices in a world, and no multiple of the number of RSA keys.
+const OTHER_KEYS: u32 = 1000;
+
 impl Placed {
     fn new(device: Device, plan: DevicePlan) -> Self {
         Self {
@@ -87,6 +109,7 @@ impl Placed {
             stream: None,
             opened: 0,
             session: 0,
+            keys: 0,
             isolated_until: Mono(0),
             connected_at: Mono(0),
         }

@@ -13,6 +13,7 @@
 //! ```
 
 mod actions;
+mod administration;
 mod cloud;
 mod exam;
 mod faults;
@@ -23,14 +24,14 @@ mod plan;
 mod step;
 mod wires;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Mono, RequestId};
+use model::{AccountId, Mono, RequestId};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
@@ -75,7 +76,7 @@ pub struct Failure {
 /// How large worlds are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Size {
-    /// 10 to 60 devices, 4 to 10 minutes of faults.
+    /// 3 to 300 devices, few of them large, and 10 to 12 minutes of faults.
     #[default]
     Usual,
     /// A few devices, about a minute of faults.
@@ -142,9 +143,11 @@ enum Server {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Item {
     Act,
+    Administer,
     Fault,
     PowerOn(usize),
     Restart,
+    Resume(AccountId),
     Weather(Weather),
     Disk(Disk),
 }
@@ -165,6 +168,8 @@ impl World {
             disk: Disk::Fine,
             seed: random.random(),
             utc_offset_ms: 1_760_000_000_000,
+            paused: BTreeSet::new(),
+            rules: BTreeMap::new(),
         };
         let now = Mono(1_000_000);
         let watched = fleet.iter().map(Placed::watched).collect();
@@ -206,6 +211,7 @@ impl World {
         }
         self.plan_in(Duration::from_secs(1), Item::Act);
         self.plan_in(Duration::from_secs(10), Item::Fault);
+        self.plan_in(Duration::from_secs(30), Item::Administer);
         self.run(self.plan.chaos)?;
         self.heal()?;
         self.examine()

@@ -36,6 +36,8 @@ pub(crate) struct Mood {
     pub(crate) roaming: bool,
     /// Refusals and slowness.
     pub(crate) disk: bool,
+    /// Pauses, other plans, other keys, the clock set.
+    pub(crate) people: bool,
 }
 
 /// One device.
@@ -57,7 +59,7 @@ impl Plan {
     pub(crate) fn draw(seed: u64) -> Self {
         let mut random = SmallRng::seed_from_u64(seed ^ 0x706c_616e);
         let accounts = random.random_range(1..=3);
-        let count = random.random_range(10..=60);
+        let count = devices_of(random.random_range(0.0..1.0));
         let devices = (0..count).map(|_| DevicePlan::draw(&mut random, accounts)).collect();
         // What a device does reaches all others: large fleets do less each.
         let of_each = random.random_range(4_000..=20_000) * (1 + count / 12);
@@ -65,7 +67,7 @@ impl Plan {
             shards: random.random_range(1..=2),
             accounts,
             devices,
-            chaos: Duration::from_secs(random.random_range(240..=600)),
+            chaos: Duration::from_secs(random.random_range(600..=720)),
             action_gap: Duration::from_millis(of_each / count),
             fault_gap: Duration::from_millis(random.random_range(4_000..=40_000)),
             mood: Mood::draw(&mut random),
@@ -75,9 +77,14 @@ impl Plan {
     /// The same with a tenth of the devices and of the time, for tests of the world itself.
     pub(crate) fn small(mut self) -> Self {
         self.devices.truncate(6);
-        self.chaos /= 5;
+        self.chaos /= 8;
         self
     }
+}
+
+/// From 3 to 300: half of the worlds have fewer than ten, one in ten more than 120.
+fn devices_of(draw: f64) -> u64 {
+    (3.0 * 100_f64.powf(draw * draw)).round().clamp(3.0, 300.0) as u64
 }
 
 impl Mood {
@@ -89,6 +96,7 @@ impl Mood {
             devices: has(0.7),
             roaming: has(0.6),
             disk: has(0.3),
+            people: has(0.5),
         }
     }
 }

@@ -90,9 +90,11 @@ impl World {
     fn begin(&mut self, item: Item) {
         match item {
             Item::Act => self.act(),
+            Item::Administer => self.administer_again(),
             Item::Fault => self.fault(),
             Item::PowerOn(index) => self.with(index, Device::power_on),
             Item::Restart => self.restart(),
+            Item::Resume(account) => self.resume_account(account),
             Item::Weather(weather) => self.set_weather(weather),
             Item::Disk(disk) => self.set_disk(disk),
         }

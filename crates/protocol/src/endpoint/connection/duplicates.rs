@@ -42,6 +42,9 @@ struct Seen {
 
 impl Duplicates {
     pub(crate) fn find(&self, now: Mono, message_id: u16) -> Option<Fate> {
+        if model::planted!("duplicate-routed") && message_id.is_multiple_of(8) {
+            return None;
+        }
         let found = self.seen.iter().rev().find(|seen| seen.message_id == message_id)?;
         (age_ms(now, found) < kept_ms()).then_some(found.fate)
     }
@@ -64,6 +67,11 @@ impl Duplicates {
 
     pub(crate) fn fate(&self, message_id: u16) -> Option<Fate> {
         self.seen.iter().rev().find(|seen| seen.message_id == message_id).map(|seen| seen.fate)
+    }
+
+    /// Forgets a message: its next copy is a fresh one.
+    pub(crate) fn forget(&mut self, message_id: u16) {
+        self.seen.retain(|seen| seen.message_id != message_id);
     }
 
     /// Forgets what is too old.

@@ -227,6 +227,7 @@ impl Cloud {
             LinkEvent::Attempt { link, exchange, .. } => {
                 let half = &mut self.halves[shard];
                 half.attempts += i64::from(half.counted.contains(&(*link, *exchange)));
+                half.last_attempt = Some((*link, *exchange));
             }
             LinkEvent::Copy { link, message: DeviceMessage::Publish(publish), .. } => {
                 let device = self.halves[shard].devices.get(link).copied();
@@ -288,7 +289,9 @@ impl Cloud {
             return;
         }
         if attempts != 0 {
-            let what = format!("{attempts} attempts more than records of them");
+            let last =
+                half.last_attempt.map(|(link, exchange)| (half.devices.get(&link), exchange));
+            let what = format!("{attempts} attempts more than records of them, the last {last:?}");
             self.out.push(Out::Broken(what));
         }
         if copies < 0 {

@@ -62,10 +62,8 @@ impl Journal {
 
     /// Where the messages of the last 90 s came from.
     fn recent_sources(&self) -> BTreeMap<DeviceId, Vec<Source>> {
-        let newest = self.entries.iter().map(|(at, _)| at.0).max().unwrap_or(0);
-        let since = newest - i64::try_from(DUPLICATES_KEPT.as_millis()).unwrap_or(0);
         let mut sources = BTreeMap::<DeviceId, Vec<Source>>::new();
-        for (_, entry) in self.entries.iter().filter(|(at, _)| at.0 >= since) {
+        for (_, entry) in &self.entries[self.first_recent()..] {
             let Some(device) = device_of(entry) else { continue };
             let begins_anew =
                 matches!(entry, Entry::Forget { .. } | Entry::Session { full_handshake: true, .. });
@@ -78,6 +76,21 @@ impl Journal {
             kept.drain(..surplus);
         }
         sources
+    }
+
+    /// What was committed up to 90 s before the newest: between commits, where the clock was set back,
+    /// no time passed.
+    fn first_recent(&self) -> usize {
+        let kept = i64::try_from(DUPLICATES_KEPT.as_millis()).unwrap_or(0);
+        let mut age = 0;
+        for (index, pair) in self.entries.windows(2).enumerate().rev() {
+            let [(earlier, _), (later, _)] = pair else { continue };
+            age += (later.0 - earlier.0).max(0);
+            if age > kept {
+                return index + 1;
+            }
+        }
+        0
     }
 }
 

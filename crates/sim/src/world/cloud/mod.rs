@@ -11,15 +11,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use metering::Rules;
 use model::journal::Entry;
 use model::link::{ExchangeId, RestoredSession, Transport};
-use model::{DeviceId, DeviceState, Event, LinkId, Mono, Now, Refusal, RequestId, Timestamp};
+use model::{
+    AccountId, DeviceId, DeviceState, Event, LinkId, Mono, Now, Refusal, RequestId, Timestamp,
+};
 use protocol::endpoint::HandshakeId;
 use protocol::{Endpoint, EndpointConfig};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
-use router::{Effect, Input, Reply, Restored, Shard, ShardConfig};
+use router::{Effect, Input, Pause, Reply, Restored, Shard, ShardConfig};
 
+use super::administration::pause;
 use super::keys::Secrets;
 use crate::harness::StreamId;
 use commit::Commits;
@@ -77,6 +81,8 @@ struct Half {
     counted: BTreeSet<(LinkId, ExchangeId)>,
     /// Attempts of counted messages that were not recorded yet; none may be left after a turn.
     attempts: i64,
+    /// The last of them.
+    last_attempt: Option<(LinkId, ExchangeId)>,
     /// The same, of second copies of publishes, which wait for the fate of the first one: none may
     /// be left in the end, unless the disk refused some.
     copies: i64,
@@ -103,6 +109,21 @@ pub(crate) struct Start {
     pub(crate) disk: Disk,
     pub(crate) seed: u64,
     pub(crate) utc_offset_ms: i64,
+    /// What the keeper of the accounts tells each shard at a start.
+    pub(crate) paused: BTreeSet<AccountId>,
+    pub(crate) rules: BTreeMap<AccountId, Rules>,
+}
+
+impl Start {
+    /// What the server's clock says.
+    pub(crate) fn utc(&self, now: Mono) -> Timestamp {
+        Timestamp(i64::try_from(now.0 / 1000).unwrap_or(0) + self.utc_offset_ms)
+    }
+
+    /// Whether an account is paused, as shards are told.
+    pub(crate) fn pause_of(&self, account: AccountId) -> Option<Pause> {
+        self.paused.contains(&account).then(pause)
+    }
 }
 
 impl Cloud {
@@ -131,8 +152,26 @@ impl Cloud {
             fuse: None,
             utc_offset_ms: start.utc_offset_ms,
         };
+        for account in start.paused {
+            cloud.tell_shards(now, || Input::AccountPaused { account, pause: Some(pause()) });
+        }
+        for (account, rules) in start.rules {
+            cloud.tell_shards(now, || Input::AccountRules { account, rules: Some(rules) });
+        }
         cloud.restore(now);
         cloud
+    }
+
+    /// Tells every shard the same.
+    pub(crate) fn tell_shards(&mut self, now: Mono, input: impl Fn() -> Input) {
+        for shard in 0..self.halves.len() {
+            self.turn(now, shard, |cloud, now, shard| cloud.tell(now, shard, input()));
+        }
+    }
+
+    /// The machine's clock is set.
+    pub(crate) fn set_clock(&mut self, utc_offset_ms: i64) {
+        self.utc_offset_ms = utc_offset_ms;
     }
 
     /// Stops the machine after so many steps.
@@ -325,6 +364,7 @@ impl Half {
             devices: BTreeMap::new(),
             counted: BTreeSet::new(),
             attempts: 0,
+            last_attempt: None,
             copies: 0,
         }
     }

@@ -45,6 +45,18 @@ impl Registry {
         registry
     }
 
+    /// A device has another key.
+    pub(crate) fn register(&mut self, registered: Registered) {
+        let Registered { device, key, .. } = registered;
+        let Some(known) = self.devices.get_mut(&device) else { return };
+        let before = KeyHash(known.key.hash());
+        known.key = key.public;
+        if let Some(ids) = self.by_key.get_mut(&before) {
+            ids.retain(|id| *id != device);
+        }
+        self.by_key.entry(key.hash).or_default().push(device);
+    }
+
     pub(crate) fn ids_by_key(&self, key: KeyHash) -> Vec<DeviceId> {
         self.by_key.get(&key).cloned().unwrap_or_default()
     }

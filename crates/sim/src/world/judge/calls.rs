@@ -7,6 +7,7 @@ use model::{Mono, Refusal, RequestId, VariableValue};
 use router::Reply;
 
 use super::Judge;
+use super::accounts::is_pause;
 
 /// A request whose answer is awaited.
 #[derive(Debug)]
@@ -67,8 +68,12 @@ impl Judge {
         }
         let is_right = match result {
             Ok(reply) => self.is_right(&asked.wish, reply),
+            Err(refusal) if is_pause(refusal) => !asked.must_succeed && self.may_be_paused(&asked),
             Err(refusal) => !asked.must_succeed && may_refuse(&asked.wish, refusal),
         };
+        if result.is_ok() {
+            self.check_published_by_caller(&asked);
+        }
         if !is_right {
             self.fail(format!("{asked:?} is answered {result:?}"));
         }
@@ -101,6 +106,11 @@ impl Judge {
         if self.asked.remove(&id).is_some() {
             self.given_up.insert(id);
         }
+    }
+
+    /// What is asked by nobody whom the judge looks after.
+    pub(crate) fn cancelled_from_the_start(&mut self, id: RequestId) {
+        self.given_up.insert(id);
     }
 
     /// Nobody waits longer than promised.

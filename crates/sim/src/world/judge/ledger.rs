@@ -88,6 +88,7 @@ impl Judge {
             return self.read_status(event);
         }
         self.publish_durable(place, event);
+        self.check_paused(event);
         match (event.origin, source, charge) {
             (Origin::Device(device), Some(source), Some(charge)) => {
                 let is_right = charge.device == device
@@ -150,7 +151,7 @@ impl Judge {
         let Some(index) = self.index_of(charge.device) else {
             return self.fail(format!("{charge:?} for no device"));
         };
-        if Some(charge.account) != self.devices[index].account || charge.operations != 1 {
+        if Some(charge.account) != self.devices[index].account || !self.is_right_price(charge) {
             self.fail(format!("device {index}: {charge:?}"));
         }
     }

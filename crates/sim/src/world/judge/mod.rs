@@ -4,6 +4,7 @@
 //! It knows nothing of how the server works. What it knows of the insides it reads from the journal,
 //! as an auditor would.
 
+mod accounts;
 mod calls;
 mod ledger;
 mod publications;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use model::{AccountId, DeviceId, EventId, Mono, RequestId};
 
+use accounts::Paying;
 pub(crate) use calls::{Asked, Wish};
 use publications::Publication;
 
@@ -30,6 +32,8 @@ pub(crate) struct Judge {
     last_shown: BTreeMap<usize, EventId>,
     sent_to: BTreeSet<(usize, EventId)>,
     nonces: BTreeSet<(usize, u32, u64)>,
+    accounts: BTreeMap<AccountId, Paying>,
+    clock_set_at: Mono,
     asked: BTreeMap<RequestId, Asked>,
     given_up: BTreeSet<RequestId>,
     /// How often the server was started.
@@ -113,6 +117,8 @@ impl Judge {
             last_shown: BTreeMap::new(),
             sent_to: BTreeSet::new(),
             nonces: BTreeSet::new(),
+            accounts: BTreeMap::new(),
+            clock_set_at: Mono(0),
             asked: BTreeMap::new(),
             given_up: BTreeSet::new(),
             starts: 0,
