@@ -1,6 +1,6 @@
 //! Messages that come twice.
 
-use model::link::{LinkEvent, Source, Verdict};
+use model::link::{Command, LinkEvent, Source, Verdict};
 use model::{DeviceMessage, message::Publish};
 
 use crate::support::*;
@@ -35,6 +35,20 @@ fn a_copy_of_an_accepted_publish_is_told_as_a_copy_and_acknowledged_again() {
     assert_eq!(first, second);
     let acks = device.acknowledged(&mut world, receipt.unwrap(), Verdict::Accepted);
     assert_eq!(acks, [empty_ack(10)]);
+}
+
+#[test]
+fn the_next_copy_of_a_publish_that_was_reset_is_the_first_one() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    device.say(&mut world, &publish(10));
+    let (_, receipt) = message(world.event());
+    let receipt = receipt.unwrap();
+    let sent = world.command(device.link, Command::Reset { receipt });
+    assert_eq!(device.open_all(&world, sent), [[0x70, 0, 0, 10]]);
+    // The reset may have been lost.
+    device.say(&mut world, &publish(10));
+    message(world.event());
 }
 
 #[test]

@@ -115,6 +115,22 @@ fn an_answer_nobody_waits_for_any_more_is_acknowledged_and_dropped_and_its_token
 }
 
 #[test]
+fn nothing_that_was_under_way_is_repeated_once_the_key_is_replaced() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    assert_eq!(device.receive(&mut world, 1, event(b"for the owner")).len(), 1);
+    assert_eq!(device.receive(&mut world, 2, CloudMessage::KeyChange).len(), 1);
+    world.take_events();
+    // A delivery is repeated after 4 and 12 s, as the KeyChange is.
+    world.pass(19 * SECOND);
+    let attempts = world.take_events().into_iter().filter_map(|event| match event {
+        LinkEvent::Attempt { exchange, .. } => Some(exchange.0),
+        _ => None,
+    });
+    assert_eq!(attempts.collect::<Vec<_>>(), [2, 2]);
+}
+
+#[test]
 fn answers_are_told_by_kind() {
     let mut world = World::new();
     let mut device = Device::connected(&mut world, 1);

@@ -42,7 +42,8 @@ impl Connection {
         cx.out.event(LinkEvent::Opened(Box::new(opened)));
     }
 
-    fn forget_exchanges(&mut self, now: Mono) {
+    /// What was under way is not repeated, what waits is not sent; nobody is told.
+    pub(super) fn forget_exchanges(&mut self, now: Mono) {
         self.forget_transfer(now);
         let Some(busy) = &mut self.busy else { return };
         for exchange in std::mem::take(&mut busy.exchanges) {

@@ -40,9 +40,13 @@ impl Connection {
         self.send_waiting(cx);
     }
 
-    /// Over TCP a reset means nothing.
+    /// Over TCP a reset means nothing. What is reset was not taken: should the reset be lost, the next
+    /// copy is the first one.
     fn reset(&mut self, cx: &mut Context<'_>, receipt: Receipt) {
         if self.is_datagram() {
+            if let Some(seen) = &mut self.duplicates {
+                seen.forget(receipt.message_id);
+            }
             cx.scratch.clear();
             ack::reset(receipt.message_id, cx.scratch);
             self.send_reply(cx);
@@ -50,6 +54,10 @@ impl Connection {
     }
 
     fn send(&mut self, cx: &mut Context<'_>, exchange: ExchangeId, message: CloudMessage) {
+        // Whoever has the key that is no longer good is told only that.
+        if message == CloudMessage::KeyChange {
+            self.forget_exchanges(cx.now.mono);
+        }
         if !self.busy().wait(exchange, message) {
             cx.counters.dropped_queue_full += 1;
             cx.out.event(LinkEvent::Unsendable { link: self.link, exchange });
