@@ -496,6 +496,22 @@ fn recent_sources_begin_anew_with_a_full_handshake_and_end_with_a_bound() {
 }
 
 #[test]
+fn recent_sources_are_known_though_the_clock_was_set_back() {
+    let disk = Arc::new(Memory::default());
+    let log = open(&disk).expect("empty");
+    let mut journal = writer(&log);
+    let back = |ms| Timestamp(NOW.0 - 3_600_000 + ms);
+    journal.append(NOW, &[publish("before")]).expect("ok");
+    journal.append(back(0), &[session(), publish("after")]).expect("ok");
+    journal.append(back(60_000), &[publish("later")]).expect("ok");
+    let recent = window::recent_sources(&log).expect("readable");
+    assert_eq!(recent[&device(1)], [source(1), source(300), source(300)]);
+    journal.append(back(90_001), &[publish("latest")]).expect("ok");
+    let recent = window::recent_sources(&log).expect("readable");
+    assert_eq!(recent[&device(1)], [source(300), source(300)]);
+}
+
+#[test]
 fn only_what_a_device_said_has_a_source() {
     let with_source: Vec<bool> = every_kind()
         .iter()

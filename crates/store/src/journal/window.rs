@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::limits::{DUPLICATES_KEPT, DUPLICATES_MAX};
 use model::link::Source;
@@ -97,23 +98,66 @@ impl Found {
 /// newest one: for each device at most the newest [`DUPLICATES_MAX`], oldest first, and none from
 /// before its last full handshake.
 ///
+/// How long ago that was is the time that passed from one batch to the next. Where the clock was set
+/// back none is known to have passed, so that copies of what came before are still recognised.
+///
 /// # Errors
 /// The journal cannot be read.
 pub(crate) fn recent_sources(log: &Log) -> io::Result<HashMap<DeviceId, Vec<Source>>> {
     let segments = log.segments_from(0);
-    let newest = segments.iter().map(|segment| segment.at.0).max().unwrap_or(0);
-    let since = newest.saturating_sub(i64::try_from(DUPLICATES_KEPT.as_millis()).unwrap_or(0));
+    let recent = recent_segments(&segments);
     let mut sources = HashMap::<DeviceId, Vec<Source>>::new();
-    for segment in segments.iter().filter(|segment| segment.at.0 >= since) {
+    let from = recent_batches(log, recent)?;
+    for segment in recent {
         let mut reader = log.read(segment)?;
         while let Some(batch) = reader.next_batch()? {
-            if batch.at.0 >= since {
+            if batch.first >= from {
                 remember(&mut sources, batch)?;
             }
         }
     }
     sources.values_mut().for_each(keep_newest);
     Ok(sources)
+}
+
+/// The last segments, of which only the first may hold what is too old.
+fn recent_segments(segments: &[Segment]) -> &[Segment] {
+    let mut age = Duration::ZERO;
+    let mut newer: Option<Timestamp> = None;
+    let is_recent = |segment: &&Segment| {
+        age += newer.map_or(Duration::ZERO, |newer| passed(segment.at, newer));
+        newer = Some(segment.at);
+        age <= DUPLICATES_KEPT
+    };
+    let count = segments.iter().rev().take_while(is_recent).count();
+    &segments[segments.len() - count..]
+}
+
+/// The place of the first batch that is recent.
+fn recent_batches(log: &Log, segments: &[Segment]) -> io::Result<u64> {
+    let mut times = Vec::new();
+    for segment in segments {
+        let mut reader = log.read(segment)?;
+        while let Some(batch) = reader.next_batch()? {
+            times.push((batch.first, batch.at));
+        }
+    }
+    let mut age = Duration::ZERO;
+    let mut from = u64::MAX;
+    let mut newer: Option<Timestamp> = None;
+    for (first, at) in times.into_iter().rev() {
+        age += newer.map_or(Duration::ZERO, |newer| passed(at, newer));
+        if age > DUPLICATES_KEPT {
+            break;
+        }
+        (from, newer) = (first, Some(at));
+    }
+    Ok(from)
+}
+
+/// From one commit to the next one: nothing if the clock was set back between them.
+fn passed(earlier: Timestamp, later: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(later.0.saturating_sub(earlier.0)).unwrap_or(0))
 }
 
 fn remember(sources: &mut HashMap<DeviceId, Vec<Source>>, batch: Batch<'_>) -> io::Result<()> {
