@@ -80,3 +80,40 @@ fn sessions_of_a_running_server_are_not_forgotten() {
     let refused = run(&["sessions", "forget", "--data", nowhere.to_str().expect("text")], "");
     assert!(!refused.status.success() && !nowhere.exists());
 }
+
+#[test]
+fn a_backup_of_a_running_server_is_whole_and_a_server_starts_on_it() {
+    let folder = Folder::new();
+    folder.register(&[identity(Generation::Os6, 1)]);
+    let server = folder.serve();
+    let mut live = folder.device(Generation::Os6, 1, Ports::of(&server).udp());
+    connect(&mut live);
+    let place = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| place.path().join(name).to_str().expect("text").to_owned();
+    for round in 0..3 {
+        let number = publish(&mut live, "temp", "21");
+        await_acknowledgement(&mut live, number);
+        publish(&mut live, "temp", "under way");
+        let copy = path(&format!("copy{round}"));
+        let told = run_ok(&["backup", &copy, "--data", folder.data(), "--json"], "");
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        assert_eq!(told["ok"], true, "{told}");
+        assert!(told["journal_entries"].as_u64() > Some(round), "{told}");
+        live.run(Duration::from_millis(1500));
+    }
+    let again = run(&["backup", &path("copy0"), "--data", folder.data()], "");
+    assert!(String::from_utf8_lossy(&again.stderr).contains("not empty"));
+    server.kill();
+
+    let restored = path("restored");
+    let told = run_ok(&["restore", &path("copy2"), "--data", &restored, "--json"], "");
+    let told: Value = serde_json::from_str(&told).expect("JSON");
+    assert_eq!(told["sessions"], 1, "{told}");
+    let server = support::Server::start(&["--data", &restored], &[]);
+    let mut anew = folder.device(Generation::Os6, 1, Ports::of(&server).udp());
+    connect(&mut anew);
+    let number = publish(&mut anew, "temp", "22");
+    await_acknowledgement(&mut anew, number);
+    server.stop();
+    run_ok(&["check", "--data", &restored], "");
+}

@@ -1,6 +1,8 @@
 //! The command line: one file for each verb.
 
+mod backup;
 mod calc;
+mod check;
 mod device;
 mod doctor;
 mod firmware;
@@ -54,6 +56,12 @@ enum Command {
     Usage(usage::Args),
     /// Data Operations, plan and blocks for a fleet that is only planned.
     Calc(calc::Args),
+    /// Look whether a data folder is whole: tables, journal, firmware files, keys. A server may use it.
+    Check(DataArgs),
+    /// Copy a data folder, also under a running server.
+    Backup(backup::BackupArgs),
+    /// Make a data folder of a backup, and forget its sessions.
+    Restore(backup::RestoreArgs),
     /// What to do about sessions after a backup was restored.
     #[command(subcommand)]
     Sessions(sessions::Command),
@@ -88,6 +96,9 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => plan::run(command),
         Command::Usage(args) => usage::run(args),
         Command::Calc(args) => calc::run(args),
+        Command::Check(data) => check::run(&data),
+        Command::Backup(args) => backup::backup(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Sessions(command) => sessions::run(command),
         Command::Sim(args) => sim::run(args),
         Command::Doctor(args) => doctor::run(args),

@@ -37,7 +37,7 @@ pub(crate) fn run(command: Command) -> Result<(), String> {
     Ok(())
 }
 
-async fn forget(data: &Path) -> Result<usize, String> {
+pub(super) async fn forget(data: &Path) -> Result<usize, String> {
     if !data.is_dir() {
         return Err(format!("{} is no data folder", data.display()));
     }

@@ -10,6 +10,7 @@ pub mod journal;
 mod accounts;
 mod agreements;
 mod assignments;
+mod backup;
 mod claims;
 mod clients;
 mod deliveries;
@@ -18,6 +19,7 @@ mod error;
 mod files;
 mod firmware;
 mod fold;
+mod inspect;
 mod invitations;
 mod ledger;
 mod letters;
@@ -41,6 +43,7 @@ pub use agreements::{
     Agreements, ClosedPeriod, Decided, NewNotice, OpenUsage, StoredAgreement, StoredNotice,
 };
 pub use assignments::{Assignment, Assignments, Group};
+pub use backup::backup;
 pub use claims::{CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, Claims, Redeemed};
 pub use clients::{Client, Clients};
 pub use deliveries::{Deliveries, Delivery, DeliverySearch};
@@ -48,6 +51,7 @@ pub use devices::{Device, DeviceKey, Devices, FormerKey, Imported, NewDevice, Vi
 pub use error::{AppendError, OpenError, StoreError};
 pub use files::{FileHash, Files, FilesConfig, S3Config};
 pub use firmware::{Firmware, ProductFirmware, SystemModule};
+pub use inspect::{Inspection, inspect};
 pub use invitations::{Invitation, Invitations};
 pub use journal::{Counted, CountedOperation, Journal, KeptBounds, WhoseOperations};
 pub use ledger::{AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Hour, Ledger, Sum};

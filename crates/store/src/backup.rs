@@ -1,0 +1,112 @@
+//! Copies a data folder under a running server, so that the copy is what a crash at one moment would
+//! leave.
+//!
+//! The tables are copied first, in one transaction; the journal, which is always ahead of them, after
+//! them: a server that starts on the copy folds the rest. Firmware files are there before the tables
+//! name them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use sqlx::Connection;
+
+use crate::inspect::{Inspection, connect, inspect};
+use crate::{OpenError, private};
+
+/// What belongs to the process and not to the data.
+const LEFT_OUT: [&str; 5] =
+    ["journal", "lock", "store.sqlite", "store.sqlite-shm", "store.sqlite-wal"];
+
+/// Copies `folder` to `to`, which must not be there or be empty, and looks at the copy.
+///
+/// # Errors
+/// There is no data folder, `to` holds something, or a file cannot be read or written. If segments of the
+/// journal went while it was copied, that is a problem of the [`Inspection`]: take it again.
+pub async fn backup(folder: &Path, to: &Path) -> Result<Inspection, OpenError> {
+    let tables = folder.join("store.sqlite");
+    if !tables.is_file() {
+        return Err(OpenError::NotAFolder { path: folder.to_owned() });
+    }
+    empty_folder(to).map_err(|source| at(to, source))?;
+    copy_tables(&tables, &to.join("store.sqlite")).await?;
+    copy_folder(&folder.join("journal"), &to.join("journal")).map_err(|source| at(to, source))?;
+    copy_rest(folder, to).map_err(|source| at(to, source))?;
+    inspect(to).await
+}
+
+fn at(path: &Path, source: io::Error) -> OpenError {
+    OpenError::Io { path: path.to_owned(), source }
+}
+
+fn empty_folder(to: &Path) -> io::Result<()> {
+    private::create_folder(to)?;
+    match std::fs::read_dir(to)?.next() {
+        None => Ok(()),
+        Some(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty")),
+    }
+}
+
+async fn copy_tables(from: &Path, to: &Path) -> Result<(), OpenError> {
+    let failed =
+        |error: sqlx::Error| OpenError::Database { path: from.to_owned(), why: error.to_string() };
+    // SQLite fills an empty file, which has the right permissions from the start.
+    private::options().open(to).map_err(|source| at(to, source))?;
+    let mut connection = connect(from).await.map_err(failed)?;
+    let copy = sqlx::query("VACUUM INTO $1").bind(to.to_string_lossy().into_owned());
+    copy.execute(&mut connection).await.map_err(failed)?;
+    connection.close().await.map_err(failed)?;
+    File::open(to).and_then(|file| file.sync_all()).map_err(|source| at(to, source))
+}
+
+fn copy_rest(folder: &Path, to: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| LEFT_OUT.contains(&name)) {
+            continue;
+        }
+        copy(&entry.path(), &to.join(name))?;
+    }
+    private::sync_names(to)
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    private::create_folder(to)?;
+    let entries = std::fs::read_dir(from)?.collect::<io::Result<Vec<_>>>()?;
+    let mut names: Vec<_> = entries.into_iter().map(|entry| entry.file_name()).collect();
+    names.sort();
+    for name in names {
+        copy(&from.join(&name), &to.join(&name))?;
+    }
+    private::sync_names(to)
+}
+
+/// What is neither file nor folder, as the socket for commands, belongs to the process. A file that
+/// went meanwhile is needed no more.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let kind = match std::fs::symlink_metadata(from) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if kind.is_dir() {
+        return copy_folder(from, to);
+    }
+    if !kind.is_file() {
+        return Ok(());
+    }
+    match File::open(from) {
+        Ok(file) => copy_file(&file, to),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// As long as it is at one moment: a file that grows is copied up to there.
+fn copy_file(from: &File, to: &Path) -> io::Result<()> {
+    let bytes = from.metadata()?.len();
+    let mut copy = private::options().truncate(true).open(to)?;
+    io::copy(&mut from.take(bytes), &mut copy)?;
+    copy.sync_all()
+}

@@ -1,0 +1,180 @@
+//! Looks whether a data folder is whole, without changing what it holds. A server may be using it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
+
+use crate::journal::disk::{self, Disk, SegmentFile};
+use crate::journal::log::Log;
+use crate::journal::scan::scan;
+use crate::{FileHash, Files, FilesConfig, OpenError};
+
+/// What was found in a data folder.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Inspection {
+    /// Entries of the journal that were read.
+    pub entries: u64,
+    /// Firmware files that are there and have their hash.
+    pub firmware_files: u64,
+    /// What is wrong, each for the operator; empty: nothing.
+    pub problems: Vec<String>,
+}
+
+/// More than this of one kind is told as a number only.
+const TOLD_MAX: usize = 20;
+
+/// Reads tables, journal and firmware files.
+///
+/// # Errors
+/// There is no data folder, or it cannot be read at all. What is damaged is a problem of the
+/// [`Inspection`].
+pub async fn inspect(folder: &Path) -> Result<Inspection, OpenError> {
+    let file = folder.join("store.sqlite");
+    if !file.is_file() {
+        return Err(OpenError::NotAFolder { path: folder.to_owned() });
+    }
+    let mut found = Inspection::default();
+    // The journal is read behind the tables: what those hold is in there, or was.
+    let folded = match tables(&file, folder, &mut found).await {
+        Ok(folded) => folded,
+        Err(error) => {
+            found.problems.push(format!("{}: {error}", file.display()));
+            0
+        }
+    };
+    if let Err(error) = journal(&folder.join("journal"), folded, &mut found) {
+        found.problems.push(error.to_string());
+    }
+    Ok(found)
+}
+
+/// Opens the tables that are there as they are: no migration, no new file.
+pub(crate) async fn connect(file: &Path) -> Result<SqliteConnection, sqlx::Error> {
+    SqliteConnectOptions::new().filename(file).create_if_missing(false).connect().await
+}
+
+async fn tables(file: &Path, folder: &Path, found: &mut Inspection) -> Result<u64, sqlx::Error> {
+    let mut connection = connect(file).await?;
+    let limit = format!("PRAGMA integrity_check({TOLD_MAX})");
+    for row in sqlx::query(sqlx::AssertSqlSafe(limit)).fetch_all(&mut connection).await? {
+        let told: String = row.try_get(0)?;
+        if told != "ok" {
+            found.problems.push(format!("{}: {told}", file.display()));
+        }
+    }
+    let loose = sqlx::query("PRAGMA foreign_key_check").fetch_all(&mut connection).await?;
+    if !loose.is_empty() {
+        let count = loose.len();
+        found.problems.push(format!("{}: {count} rows refer to nothing", file.display()));
+    }
+    firmware(&mut connection, folder, found).await?;
+    let row = sqlx::query("SELECT place FROM folded WHERE one = 1").fetch_one(&mut connection);
+    let place: i64 = row.await?.try_get(0)?;
+    connection.close().await?;
+    Ok(u64::try_from(place).unwrap_or(0))
+}
+
+async fn firmware(
+    connection: &mut SqliteConnection,
+    folder: &Path,
+    found: &mut Inspection,
+) -> Result<(), sqlx::Error> {
+    let sql = "SELECT file FROM firmware UNION SELECT file FROM system_modules";
+    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    if rows.is_empty() {
+        return Ok(());
+    }
+    if !folder.join("firmware").is_dir() {
+        let count = rows.len();
+        let what = format!("{count} firmware files are in a bucket (not looked at) or lost");
+        found.problems.push(what);
+        return Ok(());
+    }
+    let Ok(files) = Files::open(folder, &FilesConfig::Folder) else { return Ok(()) };
+    for row in rows {
+        let bytes: Vec<u8> = row.try_get(0)?;
+        let Ok(hash) = bytes.try_into().map(FileHash) else { continue };
+        match files.get(hash).await {
+            Ok(Some(_)) => found.firmware_files += 1,
+            Ok(None) => found.problems.push(format!("the firmware file {hash} is missing")),
+            Err(error) => found.problems.push(format!("the firmware file {hash}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+fn journal(folder: &Path, folded: u64, found: &mut Inspection) -> Result<(), OpenError> {
+    if !folder.is_dir() {
+        return Err(OpenError::NotAFolder { path: folder.to_owned() });
+    }
+    let io = |source| OpenError::Io { path: folder.to_owned(), source };
+    let disk = disk::Folder::new(folder).map_err(io)?;
+    let log = scan(Arc::new(Untouched(disk)), folded)?;
+    found.entries = entries(&log).map_err(io)?;
+    Ok(())
+}
+
+fn entries(log: &Log) -> std::io::Result<u64> {
+    let mut count = 0;
+    for segment in log.segments_from(0) {
+        let mut reader = log.read(&segment)?;
+        while let Some(batch) = reader.next_batch()? {
+            for entry in batch.entries() {
+                entry?;
+                count += 1;
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// The journal's folder, of which nothing is cut: the torn end may be what a server is writing.
+struct Untouched(disk::Folder);
+
+impl Disk for Untouched {
+    fn list(&self) -> std::io::Result<Vec<u64>> {
+        self.0.list()
+    }
+
+    fn create(&self, _first: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
+        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn open(&self, first: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
+        Ok(Arc::new(UntouchedFile(self.0.open(first)?)))
+    }
+
+    fn remove(&self, _first: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn path(&self, first: u64) -> std::path::PathBuf {
+        self.0.path(first)
+    }
+}
+
+struct UntouchedFile(Arc<dyn SegmentFile>);
+
+impl SegmentFile for UntouchedFile {
+    fn bytes(&self) -> std::io::Result<u64> {
+        self.0.bytes()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn truncate(&self, _bytes: u64) -> std::io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
