@@ -2,8 +2,10 @@
 
 mod bench;
 mod deny;
+mod fuzz;
 mod schemathesis;
 mod shell;
+mod soak;
 mod test;
 mod world;
 
@@ -24,9 +26,13 @@ enum Command {
     Bench(bench::Args),
     /// Check licences, duplicates and sources of every dependency (installs cargo-deny once).
     Deny,
+    /// Give every fuzz target millions of inputs (installs cargo-fuzz once).
+    Fuzz(fuzz::Args),
     /// Make thousands of requests from the API's description and look at every answer (installs
     /// schemathesis once).
     Schemathesis(schemathesis::Args),
+    /// Run a server under mixed load whose devices come and go; fails if it grows.
+    Soak(soak::Args),
     /// Set up what the tests need, then run every check and test; ends with `N passed, N failed`.
     Test(test::Args),
     /// Run worlds in virtual time, each from a seed; ends with `N passed, M failed`.
@@ -37,7 +43,9 @@ fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Bench(args) => bench::run(&args),
         Command::Deny => deny::run(),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Schemathesis(args) => schemathesis::execute(&args),
+        Command::Soak(args) => soak::run(&args),
         Command::Test(args) => test::run(&args),
         Command::World(args) => world::run(&args),
     };
