@@ -1,7 +1,7 @@
 //! Bugs put in on purpose, to see whether the worlds find them (`cargo xtask world --planted`).
 //!
 //! Only a build with `--cfg planted` has them, and there none is in force until it is chosen; in
-//! every other build [`planted!`](crate::planted) is `false`.
+//! every other build `planted!` is `false`.
 
 /// Each with what it does.
 pub const PLANTED: [(&str, &str); 14] = [
