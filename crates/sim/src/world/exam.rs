@@ -1,9 +1,11 @@
 //! The end: everything is made well, the devices find back by themselves, and each is asked whether
 //! it works.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use model::AccountId;
+use model::limits::EVENTS_WAITING_MAX;
 
 use super::cloud::Disk;
 use super::faults::Weather;
@@ -151,21 +153,33 @@ impl World {
         }
     }
 
-    /// Each device and each account's API publishes one event.
+    /// Some devices and each account's API publish one event each, all at once.
     fn publish_everywhere(&mut self) -> Vec<(u64, AccountId, String)> {
         let mut events = Vec::new();
-        for index in 0..self.fleet.len() {
-            let Some(account) = self.fleet[index].plan.account else { continue };
-            if index % EVERY == 0 {
-                let serial = self.publish(index, "test/a", Acknowledgement::Default);
-                events.extend(serial.map(|serial| (serial, account, "test/a".to_owned())));
-            }
+        for (index, account) in self.publishers() {
+            let serial = self.publish(index, "test/a", Acknowledgement::Default);
+            events.extend(serial.map(|serial| (serial, account, "test/a".to_owned())));
         }
         for account in (1..=self.plan.accounts).map(AccountId) {
             let serial = self.caller_publishes(account, "mine", true);
             events.extend(serial.map(|serial| (serial, account, "mine".to_owned())));
         }
         events
+    }
+
+    /// The devices that publish. With its API an account publishes not more than the queue of a
+    /// device that wants all of it holds: what comes when it is full is dropped, as it should be.
+    fn publishers(&self) -> Vec<(usize, AccountId)> {
+        let mut published = BTreeMap::<AccountId, usize>::new();
+        let owned = (0..self.fleet.len())
+            .step_by(EVERY)
+            .filter_map(|index| Some((index, self.fleet[index].plan.account?)));
+        let fits = owned.filter(|(_, account)| {
+            let count = published.entry(*account).or_default();
+            *count += 1;
+            *count < EVENTS_WAITING_MAX
+        });
+        fits.collect()
     }
 
     /// It is durable, and every device of its account that wants it has seen it.
@@ -195,10 +209,29 @@ impl World {
     }
 }
 
-/// Every so many devices one publishes in the examination: a queue of 64 must hold all.
+/// Every so many devices one publishes in the examination.
 const EVERY: usize = 4;
 const SETTLING: Duration = Duration::from_secs(45);
 /// See the judge's.
 const GIVEN_UP: Duration = Duration::from_secs(110);
 const BACKOFF_MAX: Duration = Duration::from_secs(128);
 const HANDSHAKE: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Size;
+
+    #[test]
+    fn an_examination_publishes_no_more_than_a_device_that_wants_everything_can_have_waiting() {
+        let world = World::new(LARGE_FLEET_OF_ONE_ACCOUNT, Size::Usual);
+        let owned = world.fleet.iter().filter(|placed| placed.plan.account.is_some()).count();
+        assert_eq!(world.plan.accounts, 1);
+        assert!(owned > EVERY * EVENTS_WAITING_MAX, "{owned} devices: a seed with more is needed");
+        let of_its_api = 1;
+        let published = world.publishers().len() + of_its_api;
+        assert_eq!(published, EVENTS_WAITING_MAX);
+    }
+
+    const LARGE_FLEET_OF_ONE_ACCOUNT: u64 = 561;
+}
