@@ -487,6 +487,9 @@ fn a_data_folder_that_cannot_be_made_is_refused_by_name() {
 fn commands() -> BTreeMap<&'static str, Vec<&'static str>> {
     BTreeMap::from([
         ("serve", vec!["--config", "--data", "--demo", "--ready-json"]),
+        ("check", vec!["--data", "--json"]),
+        ("backup", vec!["<TO>", "--data", "--json"]),
+        ("restore", vec!["<FROM>", "--data", "--json"]),
         ("user add", vec!["<EMAIL>", "--password-stdin", "--data", "--json"]),
         ("user invite", vec!["<EMAIL>", "--days", "--data", "--json"]),
         ("user invitations", vec!["--data", "--json"]),
