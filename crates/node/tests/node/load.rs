@@ -9,6 +9,9 @@ use sim::device::profile::Generation;
 use sim::fleet::{self, FleetConfig, Progress, Summary};
 use store::{DeviceKey, NewDevice};
 
+/// So many that the queue of the pool is over its bound whatever the machine does meanwhile.
+const STORM: u32 = 100;
+
 fn fleet(world: &World, server: &Server, devices: u32, seconds: u64) -> FleetConfig {
     let keys = [world.keys.ec().public_key().clone(), world.keys.rsa().public_key().clone()];
     let (udp, tcp) = (server.node.udp_addr(), server.node.tcp_addr());
@@ -55,11 +58,11 @@ async fn a_storm_larger_than_the_pool_is_served_by_and_by() {
     let config = FleetConfig {
         connect_per_s: 100_000,
         profiles: vec![Generation::Os6],
-        ..fleet(&world, &server, 40, 60)
+        ..fleet(&world, &server, STORM, 60)
     };
     register(&world, &server, &config).await;
-    let summary = run_until(config, |progress| progress.counts.online == 40).await;
-    assert_eq!(summary.counts.online, 40, "{summary:?}");
+    let summary = run_until(config, |progress| progress.counts.online == u64::from(STORM)).await;
+    assert_eq!(summary.counts.online, u64::from(STORM), "{summary:?}");
     assert!(summary.connect_ms.max > 2900.0, "nobody had to repeat itself: {summary:?}");
     server.stop().await;
 }
