@@ -138,6 +138,20 @@ fn dependencies_come_from_the_registry_and_none_is_banned() {
     }
 }
 
+/// `cargo run` without a name, as the README has it: of all packages of the workspace exactly one says what to run.
+#[test]
+fn the_first_command_of_the_readme_runs_the_server() {
+    assert!(read(&root().join("README.md")).contains("cargo run --release -- serve --demo"));
+    let mut metadata = Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--no-deps", "--offline", "--format-version", "1"]);
+    let told = metadata.current_dir(root()).output().expect("cargo runs");
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).expect("JSON");
+    let packages = told["packages"].as_array().expect("packages");
+    let run: Vec<_> =
+        packages.iter().filter_map(|package| package["default_run"].as_str()).collect();
+    assert_eq!(run, ["cloudchamber"]);
+}
+
 const ALL_CRATES: [&str; 9] =
     ["metering", "model", "node", "protocol", "router", "secure", "sim", "store", "web"];
 
