@@ -117,7 +117,8 @@ impl Expected {
         let module = modules.iter().find(is_it)?;
         Some(match (self.sha256, module.sha256) {
             (Some(expected), Some(told)) => expected == told,
-            (_, _) => self.version == module.version,
+            (Some(_), None) => self.version == module.version,
+            (None, _) => module.valid && self.version == module.version,
         })
     }
 }
@@ -266,5 +267,22 @@ mod tests {
         assert_eq!(shown(module(None, 6, ModuleStore::Main)), Some(true));
         assert_eq!(shown(module(None, 7, ModuleStore::Main)), Some(false));
         assert_eq!(shown(module(None, 6, ModuleStore::Factory)), None);
+    }
+
+    #[test]
+    fn a_system_module_that_is_there_and_invalid_is_not_applied() {
+        let image = Image { sha256: [9; 32], function: 4, index: 1, bytes: [1][..].into() };
+        let module = |valid| Module {
+            store: ModuleStore::Main,
+            function: 4,
+            index: 1,
+            version: 6300,
+            valid,
+            sha256: None,
+            dependencies: Vec::new(),
+        };
+        let expected = Expected { sha256: None, version: 6300, product_version: None };
+        assert_eq!(expected.is_shown_by(&image, &[module(true)]), Some(true));
+        assert_eq!(expected.is_shown_by(&image, &[module(false)]), Some(false));
     }
 }

@@ -38,8 +38,10 @@ struct Heal {
     due: Timestamp,
     /// Modules in a row that came to nothing.
     failures: u32,
-    /// Looks so far at a device of which nothing is known.
+    /// Looks in a row at a device that tells nothing, or nothing new.
     looks: u32,
+    /// The module that was sent last.
+    sent: Option<FileHash>,
 }
 
 /// What a look at a device came to.
@@ -50,27 +52,31 @@ enum Look {
     Whole,
     /// It did not tell yet what it consists of.
     Unknown,
+    /// It lacks, as far as it told, what was sent and applied already.
+    Unchanged,
 }
 
 impl Heals {
-    /// A module was applied, or came to nothing. Then it is looked at again: a device that has another
-    /// need does not say so a second time.
+    /// A module was applied, or came to nothing, as does one that is not here. Then it is looked at again:
+    /// a device that has another need does not say so a second time.
     pub(super) fn ended(&mut self, device: DeviceId, now: Timestamp, well: bool) {
-        let before = self.devices.get(&device).map_or(0, |heal| heal.failures);
-        let failures = if well { 0 } else { before + 1 };
+        let before = self.devices.get(&device);
+        let failures = if well { 0 } else { before.map_or(0, |heal| heal.failures) + 1 };
+        let sent = before.filter(|_| well).and_then(|heal| heal.sent);
         let wait = match failures {
             0 => DESCRIBED_AFTER,
             _ => (AGAIN * (1 << (failures - 1).min(8))).min(AGAIN_MAX),
         };
-        self.set(device, Heal { due: now.after(wait), failures, looks: 0 });
+        self.set(device, Heal { due: now.after(wait), failures, looks: 0, sent });
     }
 
     /// The device says that it is in safe mode. One on which a module failed says it again at once, and
     /// waits all the same.
     fn note(&mut self, device: DeviceId, now: Timestamp) {
-        if self.devices.get(&device).is_none_or(|heal| heal.failures == 0) {
-            let due = now.after(DESCRIBED_AFTER);
-            self.set(device, Heal { due, failures: 0, looks: 0 });
+        let known = self.devices.get(&device);
+        if known.is_none_or(|heal| heal.failures == 0) {
+            let sent = known.and_then(|heal| heal.sent);
+            self.set(device, Heal { due: now.after(DESCRIBED_AFTER), failures: 0, looks: 0, sent });
         }
     }
 
@@ -80,9 +86,19 @@ impl Heals {
         }
     }
 
-    fn look_again(&mut self, device: DeviceId, at: Timestamp) {
+    fn look_again(&mut self, device: DeviceId, now: Timestamp, looks: u32) {
         if let Some(heal) = self.devices.get_mut(&device) {
-            (heal.due, heal.looks) = (at, heal.looks + 1);
+            (heal.due, heal.looks) = (now.after(DESCRIBED_AFTER), looks);
+        }
+    }
+
+    fn was_sent(&self, device: DeviceId, module: FileHash) -> bool {
+        self.devices.get(&device).is_some_and(|heal| heal.sent == Some(module))
+    }
+
+    fn sent(&mut self, device: DeviceId, module: FileHash) {
+        if let Some(heal) = self.devices.get_mut(&device) {
+            heal.sent = Some(module);
         }
     }
 
@@ -95,10 +111,11 @@ impl Heals {
     fn looked(&mut self, device: DeviceId, now: Timestamp, look: Result<Look, UpdatesError>) {
         let looks = self.devices.get(&device).map_or(0, |heal| heal.looks);
         match look {
-            Ok(Look::Sent) => self.look_again(device, now.after(DESCRIBED_AFTER)),
-            Ok(Look::Unknown) if looks < LOOKS_MAX => {
-                self.look_again(device, now.after(DESCRIBED_AFTER));
+            Ok(Look::Sent) => self.look_again(device, now, 0),
+            Ok(Look::Unknown | Look::Unchanged) if looks < LOOKS_MAX => {
+                self.look_again(device, now, looks + 1);
             }
+            Ok(Look::Unchanged) => self.ended(device, now, false),
             Ok(Look::Unknown | Look::Whole) => {
                 self.devices.remove(&device);
             }
@@ -109,7 +126,7 @@ impl Heals {
                     UpdatesError::Refused(Refusal::Offline | Refusal::UnknownDevice) => {
                         self.devices.remove(&device);
                     }
-                    _ => self.look_again(device, now.after(AGAIN)),
+                    _ => self.ended(device, now, false),
                 }
             }
         }
@@ -142,7 +159,11 @@ impl Keeper {
         let next = next_missing(&modules, needs(&modules), &candidates);
         let Some(next) = next.map_err(UpdatesError::Lacks)? else { return Ok(Look::Whole) };
         let (function, index, version) = (next.function, next.index, next.version);
+        if self.heals.was_sent(device, next.key) {
+            return Ok(Look::Unchanged);
+        }
         self.begin(device, next.key, Reason::SafeMode, false).await?;
+        self.heals.sent(device, next.key);
         info!(%device, module = name(function, index), version, "safe mode: a module is sent");
         self.tell(device, &json!({"function": function, "index": index, "version": version})).await;
         Ok(Look::Sent)
