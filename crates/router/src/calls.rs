@@ -88,8 +88,7 @@ impl Shard {
     fn admit(&mut self, now: Now, slot: Slot, ask: &Ask) -> Result<(), Refusal> {
         let device = self.devices.get(slot).ok_or(Refusal::UnknownDevice)?;
         if let Err(refusal) = self.may_call(device, ask) {
-            self.counters.calls_paused += u64::from(matches!(refusal, Refusal::Paused(_)));
-            return Err(refusal);
+            return self.refuse_call(refusal);
         }
         if !device.marks.online || device.link.is_none() {
             return Err(Refusal::Offline);
@@ -115,6 +114,11 @@ impl Shard {
         }
     }
 
+    fn refuse_call(&mut self, refusal: Refusal) -> Result<(), Refusal> {
+        self.counters.calls_paused += u64::from(matches!(refusal, Refusal::Paused(_)));
+        Err(refusal)
+    }
+
     /// Sends the next call if none is running and it may go.
     pub(crate) fn start_calls(&mut self, now: Now, slot: Slot) {
         while let Some(call) = self.next_call(slot) {
@@ -138,7 +142,9 @@ impl Shard {
 
     fn start(&mut self, now: Now, slot: Slot, call: &Call) -> Result<(), Refusal> {
         let device = self.devices.get(slot).ok_or(Refusal::Offline)?;
-        self.may_call(device, &call.ask)?;
+        if let Err(refusal) = self.may_call(device, &call.ask) {
+            return self.refuse_call(refusal);
+        }
         let (message, wanted) = message_of(device, &call.ask)?;
         let exchange = self.send(now, slot, What::Call, message).ok_or(Refusal::Offline)?;
         self.counters.calls_sent += 1;

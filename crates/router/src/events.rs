@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use metering::{kind_of_copy, kind_of_publish};
+use model::event::Origin;
 use model::journal::{Charge, Entry, MessageName, OperationKind};
 use model::link::{Command, Receipt, Source, Verdict};
 use model::message::{Publish, Subscribe};
@@ -172,7 +173,7 @@ impl Shard {
     pub(crate) fn publish_for_caller(&mut self, id: RequestId, event: Event) {
         if let Some(pause) = self.pause_of(event.account, None) {
             let why = pause.why.to_string();
-            self.counters.api_publishes_paused += 1;
+            self.counters.api_publishes_paused += u64::from(event.origin == Origin::Api);
             return self.reply(id, Err(Refusal::Paused(why)));
         }
         self.record_event(event, None, None, Publisher::Caller(id));
