@@ -117,3 +117,37 @@ fn a_backup_of_a_running_server_is_whole_and_a_server_starts_on_it() {
     server.stop();
     run_ok(&["check", "--data", &restored], "");
 }
+
+#[test]
+fn a_backup_within_the_data_folder_is_refused_and_one_through_links_is_whole() {
+    let folder = Folder::new();
+    let inside = folder.path("copy");
+    let refused = run(&["backup", inside.to_str().expect("text"), "--data", folder.data()], "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("not copied into itself"));
+    assert!(!inside.exists());
+
+    let place = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| place.path().join(name).to_str().expect("text").to_owned();
+    std::fs::rename(folder.path("keys"), path("keys")).expect("moved");
+    std::os::unix::fs::symlink(path("keys"), folder.path("keys")).expect("linked");
+    run_ok(&["backup", &path("copy"), "--data", folder.data()], "");
+    let of = |name: &str| std::fs::read(Path::new(&path(name)).join("server-ec.pub.pem"));
+    assert_eq!(of("copy/keys").expect("copied"), of("keys").expect("there"));
+}
+
+#[test]
+fn what_is_left_of_a_restore_that_was_cut_short_is_no_folder_that_a_server_starts_on() {
+    let folder = Folder::new();
+    let place = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| place.path().join(name).to_str().expect("text").to_owned();
+    run_ok(&["backup", &path("copy"), "--data", folder.data()], "");
+    std::fs::create_dir(path("data.part")).expect("made");
+    let refused = run(&["restore", &path("copy"), "--data", &path("data")], "");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("cut short"));
+    assert!(!Path::new(&path("data")).exists());
+    std::fs::remove_dir(path("data.part")).expect("removed");
+    std::fs::create_dir(path("data")).expect("made");
+    run_ok(&["restore", &path("copy"), "--data", &path("data")], "");
+    assert!(!Path::new(&path("data.part")).exists());
+    run_ok(&["check", "--data", &path("data")], "");
+}

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use store::Inspection;
 
-use crate::cli::{DataArgs, runtime};
+use crate::cli::{StoreArgs, runtime};
 use crate::output::{say, say_json};
 use crate::server_keys;
 
-pub(crate) fn run(data: &DataArgs) -> Result<(), String> {
-    let mut found =
-        runtime()?.block_on(store::inspect(&data.data)).map_err(|why| why.to_string())?;
+pub(crate) fn run(store: &StoreArgs) -> Result<(), String> {
+    let (data, files) = (&store.data, store.files()?);
+    let found = runtime()?.block_on(store::inspect(&data.data, &files));
+    let mut found = found.map_err(|why| why.to_string())?;
     found.problems.extend(open_keys(&data.data));
     tell(&found, data.json);
     match found.problems.len() {
@@ -22,18 +23,24 @@ pub(crate) fn run(data: &DataArgs) -> Result<(), String> {
 
 /// Says what was found.
 pub(crate) fn tell(found: &Inspection, json: bool) {
-    let Inspection { entries, firmware_files, problems } = found;
+    let Inspection { entries, firmware_files, firmware_elsewhere, problems } = found;
     if json {
         return say_json(&serde_json::json!({
             "ok": problems.is_empty(),
             "journal_entries": entries,
             "firmware_files": firmware_files,
+            "firmware_files_in_bucket": firmware_elsewhere,
             "problems": problems,
         }));
     }
     problems.iter().for_each(|problem| say(problem));
     let verdict = if problems.is_empty() { "whole" } else { "not whole" };
     say(&format!("{verdict}: {entries} journal entries, {firmware_files} firmware files"));
+    if *firmware_elsewhere > 0 {
+        say(&format!(
+            "{firmware_elsewhere} more firmware files are in a bucket, which was not looked at"
+        ));
+    }
 }
 
 fn open_keys(data: &Path) -> Vec<String> {

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 use sim::firmware::Binary;
 
 use crate::admin::{Reply, Request};
-use crate::cli::{DataArgs, runtime};
-use crate::config::{Config, Overrides};
+use crate::cli::{StoreArgs, runtime};
 use crate::output::{say, say_json};
 
 /// Largest file read.
@@ -38,16 +37,6 @@ pub(crate) struct AddArgs {
     files: Vec<PathBuf>,
     #[command(flatten)]
     store: StoreArgs,
-}
-
-/// Where the modules are kept.
-#[derive(Debug, clap::Args)]
-pub(crate) struct StoreArgs {
-    #[command(flatten)]
-    data: DataArgs,
-    /// Settings file of the server: needed when it is stopped and keeps its files in a bucket.
-    #[arg(long)]
-    config: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -132,10 +121,7 @@ fn add(args: &AddArgs) -> Result<(), String> {
 
 /// Has the server's desk do it, and shows the modules it answers with.
 fn ask(store: &StoreArgs, request: Request) -> Result<(), String> {
-    let StoreArgs { data, config } = store;
-    let overrides = Overrides { data: Some(data.data.clone()) };
-    let config = Config::load(config.as_deref(), &overrides).map_err(|why| why.to_string())?;
-    let files = config.updates.files();
+    let (data, files) = (&store.data, store.files()?);
     let asked = crate::admin::run_with(&data.data, &files, request);
     let lines = match runtime()?.block_on(asked)? {
         Reply::Modules(lines) => lines,

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use nix::sys::stat::{Mode, umask};
 
+use crate::config::{Config, Overrides};
 use crate::output::note;
 
 /// A device cloud for Particle-type IoT devices, on your own machine.
@@ -57,7 +58,7 @@ enum Command {
     /// Data Operations, plan and blocks for a fleet that is only planned.
     Calc(calc::Args),
     /// Look whether a data folder is whole: tables, journal, firmware files, keys. A server may use it.
-    Check(DataArgs),
+    Check(StoreArgs),
     /// Copy a data folder, also under a running server.
     Backup(backup::BackupArgs),
     /// Make a data folder of a backup, and forget its sessions.
@@ -82,6 +83,25 @@ pub(crate) struct DataArgs {
     pub(crate) json: bool,
 }
 
+/// Those of commands that need the firmware files as well.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StoreArgs {
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Settings file of the server: needed if it keeps its firmware files in a bucket.
+    #[arg(long)]
+    config: Option<PathBuf>,
+}
+
+impl StoreArgs {
+    /// Where the firmware files are.
+    pub(crate) fn files(&self) -> Result<store::FilesConfig, String> {
+        let overrides = Overrides { data: Some(self.data.data.clone()) };
+        let config = Config::load(self.config.as_deref(), &overrides);
+        Ok(config.map_err(|why| why.to_string())?.updates.files())
+    }
+}
+
 /// Runs the command line; the exit code is 0 if it did what was asked, 1 if not, 2 for a bad call.
 pub fn main() -> ExitCode {
     // Whatever is made, the admin socket included, is never open to others, not even for a moment.
@@ -96,7 +116,7 @@ pub fn main() -> ExitCode {
         Command::Plan(command) => plan::run(command),
         Command::Usage(args) => usage::run(args),
         Command::Calc(args) => calc::run(args),
-        Command::Check(data) => check::run(&data),
+        Command::Check(store) => check::run(&store),
         Command::Backup(args) => backup::backup(&args),
         Command::Restore(args) => backup::restore(&args),
         Command::Sessions(command) => sessions::run(command),

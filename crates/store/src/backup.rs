@@ -12,7 +12,7 @@ use std::path::Path;
 use sqlx::Connection;
 
 use crate::inspect::{Inspection, connect, inspect};
-use crate::{OpenError, private};
+use crate::{FilesConfig, OpenError, private};
 
 /// What belongs to the process and not to the data.
 const LEFT_OUT: [&str; 5] =
@@ -23,16 +23,20 @@ const LEFT_OUT: [&str; 5] =
 /// # Errors
 /// There is no data folder, `to` holds something, or a file cannot be read or written. If segments of the
 /// journal went while it was copied, that is a problem of the [`Inspection`]: take it again.
-pub async fn backup(folder: &Path, to: &Path) -> Result<Inspection, OpenError> {
+pub async fn backup(
+    folder: &Path,
+    to: &Path,
+    files: &FilesConfig,
+) -> Result<Inspection, OpenError> {
     let tables = folder.join("store.sqlite");
     if !tables.is_file() {
         return Err(OpenError::NotAFolder { path: folder.to_owned() });
     }
-    empty_folder(to).map_err(|source| at(to, source))?;
+    empty_folder(to).and_then(|()| outside(folder, to)).map_err(|source| at(to, source))?;
     copy_tables(&tables, &to.join("store.sqlite")).await?;
     copy_folder(&folder.join("journal"), &to.join("journal")).map_err(|source| at(to, source))?;
     copy_rest(folder, to).map_err(|source| at(to, source))?;
-    inspect(to).await
+    inspect(to, files).await
 }
 
 fn at(path: &Path, source: io::Error) -> OpenError {
@@ -45,6 +49,16 @@ fn empty_folder(to: &Path) -> io::Result<()> {
         None => Ok(()),
         Some(_) => Err(io::Error::new(io::ErrorKind::AlreadyExists, "the folder is not empty")),
     }
+}
+
+/// A copy within what is copied would never end.
+fn outside(folder: &Path, to: &Path) -> io::Result<()> {
+    if to.canonicalize()?.starts_with(folder.canonicalize()?) {
+        std::fs::remove_dir(to)?;
+        let text = "a folder is not copied into itself: name one outside of it";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    Ok(())
 }
 
 async fn copy_tables(from: &Path, to: &Path) -> Result<(), OpenError> {
@@ -83,9 +97,15 @@ fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// What is neither file nor folder, as the socket for commands, belongs to the process. A file that
-/// went meanwhile is needed no more.
+/// went meanwhile is needed no more. Of a link what it leads to is copied, such as keys on another disk.
 fn copy(from: &Path, to: &Path) -> io::Result<()> {
-    let kind = match std::fs::symlink_metadata(from) {
+    if from.is_symlink() && from.parent().is_some_and(|here| leads_up(from, here)) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a link leads to a folder it is in",
+        ));
+    }
+    let kind = match std::fs::metadata(from) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
@@ -101,6 +121,11 @@ fn copy(from: &Path, to: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+fn leads_up(link: &Path, here: &Path) -> bool {
+    let ends = (link.canonicalize(), here.canonicalize());
+    matches!(&ends, (Ok(end), Ok(here)) if here.starts_with(end))
 }
 
 /// As long as it is at one moment: a file that grows is copied up to there.

@@ -18,6 +18,8 @@ pub struct Inspection {
     pub entries: u64,
     /// Firmware files that are there and have their hash.
     pub firmware_files: u64,
+    /// Firmware files that are in a bucket, which is not looked at.
+    pub firmware_elsewhere: u64,
     /// What is wrong, each for the operator; empty: nothing.
     pub problems: Vec<String>,
 }
@@ -30,14 +32,14 @@ const TOLD_MAX: usize = 20;
 /// # Errors
 /// There is no data folder, or it cannot be read at all. What is damaged is a problem of the
 /// [`Inspection`].
-pub async fn inspect(folder: &Path) -> Result<Inspection, OpenError> {
+pub async fn inspect(folder: &Path, files: &FilesConfig) -> Result<Inspection, OpenError> {
     let file = folder.join("store.sqlite");
     if !file.is_file() {
         return Err(OpenError::NotAFolder { path: folder.to_owned() });
     }
     let mut found = Inspection::default();
     // The journal is read behind the tables: what those hold is in there, or was.
-    let folded = match tables(&file, folder, &mut found).await {
+    let folded = match tables(&file, folder, files, &mut found).await {
         Ok(folded) => folded,
         Err(error) => {
             found.problems.push(format!("{}: {error}", file.display()));
@@ -55,7 +57,12 @@ pub(crate) async fn connect(file: &Path) -> Result<SqliteConnection, sqlx::Error
     SqliteConnectOptions::new().filename(file).create_if_missing(false).connect().await
 }
 
-async fn tables(file: &Path, folder: &Path, found: &mut Inspection) -> Result<u64, sqlx::Error> {
+async fn tables(
+    file: &Path,
+    folder: &Path,
+    files: &FilesConfig,
+    found: &mut Inspection,
+) -> Result<u64, sqlx::Error> {
     let mut connection = connect(file).await?;
     let limit = format!("PRAGMA integrity_check({TOLD_MAX})");
     for row in sqlx::query(sqlx::AssertSqlSafe(limit)).fetch_all(&mut connection).await? {
@@ -69,7 +76,7 @@ async fn tables(file: &Path, folder: &Path, found: &mut Inspection) -> Result<u6
         let count = loose.len();
         found.problems.push(format!("{}: {count} rows refer to nothing", file.display()));
     }
-    firmware(&mut connection, folder, found).await?;
+    firmware(&mut connection, folder, files, found).await?;
     let row = sqlx::query("SELECT place FROM folded WHERE one = 1").fetch_one(&mut connection);
     let place: i64 = row.await?.try_get(0)?;
     connection.close().await?;
@@ -79,20 +86,20 @@ async fn tables(file: &Path, folder: &Path, found: &mut Inspection) -> Result<u6
 async fn firmware(
     connection: &mut SqliteConnection,
     folder: &Path,
+    files: &FilesConfig,
     found: &mut Inspection,
 ) -> Result<(), sqlx::Error> {
-    let sql = "SELECT file FROM firmware UNION SELECT file FROM system_modules";
+    let sql = "SELECT file FROM firmware UNION SELECT file FROM system_modules \
+               UNION SELECT file FROM updates WHERE is_open = 1";
     let rows = sqlx::query(sql).fetch_all(connection).await?;
     if rows.is_empty() {
         return Ok(());
     }
-    if !folder.join("firmware").is_dir() {
-        let count = rows.len();
-        let what = format!("{count} firmware files are in a bucket (not looked at) or lost");
-        found.problems.push(what);
+    if matches!(files, FilesConfig::S3(_)) {
+        found.firmware_elsewhere = rows.len() as u64;
         return Ok(());
     }
-    let Ok(files) = Files::open(folder, &FilesConfig::Folder) else { return Ok(()) };
+    let Ok(files) = Files::open(folder, files) else { return Ok(()) };
     for row in rows {
         let bytes: Vec<u8> = row.try_get(0)?;
         let Ok(hash) = bytes.try_into().map(FileHash) else { continue };
