@@ -2,7 +2,7 @@
 
 use axum::extract::RawPathParams;
 use model::{AccountId, ProductId};
-use store::Product;
+use store::{Device, Product, StoreError};
 
 use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
@@ -45,6 +45,19 @@ impl Scope {
             Some(product) => product_device(state, product, text).await,
         }
     }
+}
+
+/// Of devices that an account had something to do with those that are its own or in its products still: of others
+/// it is told nothing new.
+pub(crate) async fn still_of(
+    state: &State,
+    account: AccountId,
+    devices: Vec<Device>,
+) -> Result<Vec<Device>, StoreError> {
+    let products = state.store.products().list(account).await?;
+    let in_product = |device: &Device| products.iter().any(|own| device.product == Some(own.id));
+    let is_still = |device: &Device| device.account == Some(account) || in_product(device);
+    Ok(devices.into_iter().filter(is_still).collect())
 }
 
 impl Actor {

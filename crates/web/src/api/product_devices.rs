@@ -1,11 +1,11 @@
 //! `/v1/products/:product/devices`: which devices are in a product.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
-use model::{DeviceId, ProductId};
+use model::{AccountId, DeviceId, ProductId};
 use serde_json::{Value, json};
 use store::{Assignment, Device, Product, StoreError};
 
@@ -39,8 +39,17 @@ pub(crate) async fn list(
     let meta = page.meta(matching.len());
     let ids: Vec<DeviceId> = page.cut(matching).collect();
     let stored = state.store.devices().get_many(&ids).await?;
+    let owners = owners(&state, product).await?;
+    let is_known = |device: &Device| device.account.is_none_or(|owner| owners.contains(&owner));
+    // A denied device may be a stranger's by now.
+    let (stored, strange): (Vec<_>, Vec<_>) =
+        stored.into_iter().partition(|device| !is_denied || is_known(device));
+    let ids: Vec<DeviceId> = stored.iter().map(|device| device.id).collect();
     let mut objects = devices::objects(&state, &stored).await;
     show_assignments(&state, product, &ids, &mut objects).await?;
+    if let Some(list) = objects.as_array_mut() {
+        list.extend(strange.iter().map(|device| devices::bare_object(&state, device)));
+    }
     for object in objects.as_array_mut().into_iter().flatten() {
         object["quarantined"] = json!(is_quarantine);
         object["denied"] = json!(is_denied && !is_quarantine);
@@ -187,16 +196,20 @@ async fn matching(
     Ok(ids)
 }
 
+/// Whose devices a product may hold: its owner's and its customers'.
+async fn owners(state: &State, product: ProductId) -> Result<BTreeSet<AccountId>, ApiError> {
+    let known = state.store.products().get(product).await?;
+    let customers = state.store.teams().customers(product).await?;
+    let customers = customers.iter().map(|customer| customer.account);
+    Ok(known.map(|known| known.account).into_iter().chain(customers).collect())
+}
+
 /// Devices whose firmware names the product though they are not in it: those of its owner and of its
 /// customers, and not denied.
 async fn quarantined(state: &State, product: ProductId) -> Result<Vec<DeviceId>, ApiError> {
-    let Some(known) = state.store.products().get(product).await? else { return Ok(Vec::new()) };
-    let mut owners = vec![known.account];
-    let customers = state.store.teams().customers(product).await?;
-    owners.extend(customers.iter().map(|customer| customer.account));
     let denied = state.store.teams().denied(product).await?;
     let mut ids = Vec::new();
-    for owner in owners {
+    for owner in owners(state, product).await? {
         let owned = state.store.devices().list(owner).await?;
         let outside = owned.iter().filter(|device| device.product != Some(product));
         ids.extend(outside.map(|device| device.id).filter(|id| denied.binary_search(id).is_err()));

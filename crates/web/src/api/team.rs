@@ -171,11 +171,14 @@ fn scopes_of(caller: &Caller) -> Result<Vec<String>, ApiError> {
 /// The names in `scopes`, all of which a route knows.
 pub(crate) fn known_scopes(caller: &Caller) -> Result<Vec<String>, ApiError> {
     let listed = match caller.fields.value("scopes") {
-        Some(Value::Array(listed)) => {
-            listed.iter().filter_map(Value::as_str).map(str::to_owned).collect()
-        }
+        None | Some(Value::Null) => Vec::new(),
         Some(Value::String(text)) => text.split([',', ' ']).map(str::to_owned).collect(),
-        _ => Vec::new(),
+        Some(Value::Array(listed)) => {
+            let texts = listed.iter().map(|one| one.as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().ok_or_else(no_scopes)?
+        }
+        // No scope at all is good for everything, so nothing is guessed.
+        Some(Value::Bool(_) | Value::Number(_) | Value::Object(_)) => return Err(no_scopes()),
     };
     let listed: Vec<String> =
         listed.into_iter().filter(|scope: &String| !scope.is_empty()).collect();
@@ -185,6 +188,10 @@ pub(crate) fn known_scopes(caller: &Caller) -> Result<Vec<String>, ApiError> {
         return Err(ApiError::bad_request(&text));
     }
     Ok(listed)
+}
+
+fn no_scopes() -> ApiError {
+    ApiError::bad_request("scopes is a list of texts, such as [\"devices:list\"]")
 }
 
 fn role_of(caller: &Caller) -> Result<Option<Role>, ApiError> {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use model::{DeviceId, DeviceState, ProductId, Timestamp};
+use model::{AccountId, DeviceId, DeviceState, ProductId, Timestamp};
 use store::{Account, Assignment, Device, StoreError, Sum};
 
 use super::devices::release_text;
 use super::usage_days::{self, DAY_MS, DeviceDay, date};
 use super::usage_reports::{Kind, Wanted};
+use crate::scope::still_of;
 use crate::state::{State, utc_now};
 
 const DEVICES: &str = "Date,Device ID,Device Name,Product ID,Product Name,Connectivity,SIM ICCID,\
@@ -25,7 +26,8 @@ pub(super) struct Csv {
     names: BTreeMap<ProductId, String>,
 }
 
-/// What is told of a device beside its figures, as it is at the time of the report.
+/// What is told of a device beside its figures, as it is at the time of the report: nothing if it has gone to
+/// another account since.
 #[derive(Default)]
 struct Facts {
     devices: BTreeMap<DeviceId, Device>,
@@ -101,7 +103,7 @@ impl Csv {
         day: Timestamp,
         lines: &[DeviceDay],
     ) -> Result<String, StoreError> {
-        let facts = Facts::of(&self.state, lines).await?;
+        let facts = Facts::of(&self.state, self.account.id, lines).await?;
         let (mut text, date) = (String::new(), date(day));
         for line in lines {
             let (id, product) = self.product(line.product);
@@ -147,18 +149,24 @@ impl Csv {
 }
 
 impl Facts {
-    async fn of(state: &State, lines: &[DeviceDay]) -> Result<Self, StoreError> {
+    async fn of(
+        state: &State,
+        account: AccountId,
+        lines: &[DeviceDay],
+    ) -> Result<Self, StoreError> {
         let ids: Vec<DeviceId> = lines.iter().map(|line| line.device).collect();
-        let devices = state.store.devices().get_many(&ids).await?;
+        let devices = still_of(state, account, state.store.devices().get_many(&ids).await?).await?;
+        let ids: Vec<DeviceId> = devices.iter().map(|device| device.id).collect();
         let mut facts = Self {
             devices: devices.into_iter().map(|device| (device.id, device)).collect(),
             assignments: state.store.assignments().assignments(&ids).await?.into_iter().collect(),
             ..Self::default()
         };
-        let known: Vec<DeviceId> = facts.devices.keys().copied().collect();
-        let states = state.handle.states(&known).await;
+        let states = state.handle.states(&ids).await;
         facts.states = states.into_iter().map(|state| (state.device, state)).collect();
-        for line in lines.iter().filter(|line| line.is_cellular) {
+        let known =
+            |line: &&DeviceDay| line.is_cellular && facts.devices.contains_key(&line.device);
+        for line in lines.iter().filter(known).collect::<Vec<_>>() {
             if let Some((system, _)) = state.store.devices().system(line.device).await? {
                 facts.iccids.insert(line.device, system.iccid.unwrap_or_default().to_string());
             }

@@ -30,7 +30,7 @@ const WAITING_MS: i64 = 600_000;
 const KEPT_MAX: u32 = 100;
 /// Devices, or products, that one may be about.
 const CHOSEN_MAX: usize = 1000;
-/// Reports read at once; others wait for their turn.
+/// Days of reports read at once; others wait for their turn.
 static READERS: Semaphore = Semaphore::const_new(2);
 
 /// What a report is about.
@@ -110,6 +110,7 @@ pub(crate) async fn fetch(
     let found = state.store.usage_reports().report_to_fetch(&secret, utc_now()).await?;
     let UsageReport { id, report, .. } = found.ok_or_else(unknown)?;
     let wanted: Wanted = serde_json::from_str(&report.request).map_err(|_| unknown())?;
+    state.store.settle().await?;
     let account = state.store.accounts().by_id(report.account).await?.ok_or_else(unknown)?;
     let name = format!(
         "attachment; filename=\"usage-{}-{}-{id}.csv\"",
@@ -123,13 +124,11 @@ pub(crate) async fn fetch(
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     let csv = Csv::new(state, account, wanted);
-    let lines = stream::try_unfold((csv, None), async |(mut csv, turn)| {
-        let turn = match turn {
-            None => READERS.acquire().await.ok(),
-            held => held,
-        };
+    // Nobody holds a turn while his own connection takes what he has.
+    let lines = stream::try_unfold(csv, async |mut csv| {
+        let _turn = READERS.acquire().await;
         let next = csv.next().await?;
-        Ok::<_, store::StoreError>(next.map(|text| (text, (csv, turn))))
+        Ok::<_, store::StoreError>(next.map(|text| (text, csv)))
     });
     Ok((headers, Body::from_stream(lines)))
 }

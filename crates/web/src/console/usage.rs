@@ -14,6 +14,7 @@ use store::{AccountHour, Hour};
 use crate::api::agreements;
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::scope::still_of;
 use crate::state::{State, utc_now};
 
 /// Devices of the list of those that used most.
@@ -34,7 +35,7 @@ pub(super) async fn show(
     let hours = ledger.account_hours(account, from, to).await?;
     let busiest = ledger.busiest_devices(account, from, to, BUSIEST_SHOWN).await?;
     let ids: Vec<_> = busiest.iter().map(|(device, _)| *device).collect();
-    let stored = state.store.devices().get_many(&ids).await?;
+    let stored = still_of(&state, account, state.store.devices().get_many(&ids).await?).await?;
     let name = |id| stored.iter().find(|device| device.id == id).and_then(|d| d.name.as_deref());
     let busiest: Vec<Value> = busiest
         .iter()
