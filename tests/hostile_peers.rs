@@ -23,6 +23,7 @@ const GROWTH_MAX: u64 = 48 * 1024;
 /// A server with a healthy device.
 struct Scene {
     server: Server,
+    _folder: Folder,
     ports: Ports,
     device: Live,
     relay: Relay,
@@ -40,7 +41,7 @@ impl Scene {
         let mut device = folder.device(Generation::Os6, 1, relay.address);
         connect(&mut device);
         let before = resident_kib(server.pid());
-        Self { server, ports, device, relay, slowest: Duration::ZERO, before }
+        Self { server, _folder: folder, ports, device, relay, slowest: Duration::ZERO, before }
     }
 
     /// The healthy device publishes and is answered in time.
@@ -103,7 +104,7 @@ fn a_flood_of_client_hellos_costs_nothing_but_cookies() {
 }
 
 #[test]
-fn tcp_peers_that_say_nothing_or_a_byte_at_a_time_do_not_hold_up_others() {
+fn tcp_peers_that_send_a_byte_at_a_time_and_then_too_much_do_not_hold_up_others() {
     let mut scene = Scene::new();
     let connections: Vec<_> =
         (0..64).map(|_| TcpStream::connect(&*scene.ports.tcp).expect("connected")).collect();

@@ -83,17 +83,20 @@ fn a_server_that_is_killed_while_it_rolls_up_keeps_every_sum() {
     let folder = Folder::new();
     let expected = write_history(&folder);
     assert_eq!(counted(&folder), expected, "before");
-    let before = rows(&folder);
+    let (before, mut left) = (rows(&folder), Vec::new());
     for kill in 1..=8 {
         let server = folder.serve();
         std::thread::sleep(Duration::from_millis(rand::random_range(10..400)));
         server.kill();
-        assert_eq!(counted(&folder), expected, "after kill {kill}, {} rows left", rows(&folder));
+        left.push(rows(&folder));
+        assert_eq!(counted(&folder), expected, "after kill {kill}, {left:?} rows left");
     }
     let server = folder.serve();
     await_true("the end", || rows(&folder) <= before / 10);
     assert_eq!(counted(&folder), expected, "rolled up");
     server.stop();
+    let end = rows(&folder);
+    assert!(left.iter().any(|left| *left < before && *left > end), "{before}, {left:?}, {end}");
     assert_eq!(counted(&folder), expected, "after the stop");
 }
 

@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use secure::keys::PublicKey;
 use serde_json::Value;
-use sim::device::UpdateFault;
+use sim::device::profile::Generation;
+use sim::device::{Observation, UpdateFault, UpdateStep};
 use sim::firmware::Binary;
 use sim::fleet::{self, FleetConfig};
 
-use crate::send_files;
-use crate::support::folder::{Folder, Ports};
+use crate::support::folder::{Folder, Ports, identity};
 use crate::support::http;
+use crate::support::live::connect;
+use crate::support::watch::await_metric;
+use crate::{device, send_files};
 
 const DEVICES: u32 = 1_000;
 const STAGE: u64 = 100;
@@ -106,4 +109,38 @@ fn a_bad_release_to_a_thousand_devices_stops_by_itself_after_a_tenth_and_says_wh
     let devices = get(&format!("{product_url}/releases"), &token)["releases"][0]["devices"].clone();
     assert_eq!(devices["devices"], DEVICES, "{devices}");
     assert!(devices["waiting"].as_u64() >= Some(u64::from(DEVICES) - STAGE), "{devices}");
+}
+
+#[test]
+fn a_version_that_is_withdrawn_does_not_reach_the_device_that_was_getting_it() {
+    let folder = Folder::new();
+    folder.register(&[identity(Generation::Os6, 0)]);
+    let server = folder.serve_with(&[("CLOUDCHAMBER_OTA__BANDWIDTH_BYTES", "32768")]);
+    let (ports, token) = (Ports::of(&server), folder.token());
+    let mut live = folder.device(Generation::Os6, 0, ports.udp());
+    connect(&mut live);
+    let id = live.device().id().to_string();
+    let form = "name=Withdrawn&platform_id=12";
+    let (_, made) = http("POST", &format!("{}/v1/user/products", ports.url()), &token, form);
+    let made: Value = serde_json::from_str(&made).expect("JSON");
+    let product = made["product"]["id"].as_u64().expect("a number");
+    let url = format!("{}/v1/products/{product}", ports.url());
+    assert_eq!(http("POST", &format!("{url}/devices"), &token, &format!("id={id}")).0, 200);
+    let image = Binary::application(12, 256 << 10).of_product(product as u16, 2).build();
+    let (version, file) = ([("version", "2")], [("app.bin", &image[..])]);
+    let (status, told) = send_files("POST", &format!("{url}/firmware"), &token, &version, &file);
+    assert_eq!(status, 201, "{told}");
+    let release = format!("{url}/firmware/release");
+    let (status, told) = http("PUT", &release, &token, "version=2&product_default=true");
+    assert_eq!(status, 204, "{told}");
+    let begun = |seen: &Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
+    assert!(live.run_until(Duration::from_secs(30), begun).is_some(), "{:#?}", live.observations());
+
+    let (status, told) = http("DELETE", &release, &token, "version=2");
+    assert!(status == 204 || status == 200, "{status} {told}");
+    live.run(Duration::from_secs(12));
+    let applied = Observation::Update(UpdateStep::Applied);
+    assert!(!live.observations().contains(&applied), "{:#?}", live.observations());
+    await_metric(&ports.url(), "cloudchamber_updates_total", "cancelled", 1);
+    assert_eq!(device(&ports.url(), &token, &id)["firmware_update"]["status"], "cancelled");
 }

@@ -16,12 +16,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if !works("cargo", &["fuzz", "--version"]) {
         shell::run(&mut command("cargo", &["install", "cargo-fuzz", "--locked"]))?;
     }
-    for name in targets()? {
-        if args.target.as_ref().is_none_or(|target| *target == name) {
-            fuzz(&name, args.minutes)?;
-        }
+    let mut names = targets()?;
+    let all = names.join(", ");
+    names.retain(|name| args.target.as_ref().is_none_or(|target| target == name));
+    if names.is_empty() {
+        return Err(format!("there is no such target; there are {all}"));
     }
-    Ok(())
+    names.iter().try_for_each(|name| fuzz(name, args.minutes))
 }
 
 fn fuzz(name: &str, minutes: u64) -> Outcome {

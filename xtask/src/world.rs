@@ -47,13 +47,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 /// One build has all of them; which one is in force is said when it runs.
 fn planted(args: &Args, name: &str) -> Outcome {
+    let chosen = |planted: &&(&str, &str)| name.is_empty() || planted.0 == name;
+    if !PLANTED.iter().any(|planted| chosen(&planted)) {
+        return Err(format!("there is no planted bug {name:?}: see docs/testing.md"));
+    }
     let build =
         ["build", "--profile", "world", "--package", "cloudchamber-sim", "--example", "world"];
     let target = root().join("target/planted");
     let mut build = command("cargo", &build);
     build.env("RUSTFLAGS", "--cfg planted").arg("--target-dir").arg(&target);
     shell::run(&mut build)?;
-    let chosen = |planted: &&(&str, &str)| name.is_empty() || planted.0 == name;
     let mut missed = Vec::new();
     for (name, _) in PLANTED.iter().filter(chosen) {
         let mut world = command(&target.join("world/examples/world").to_string_lossy(), &[]);
