@@ -306,21 +306,6 @@ pub(crate) fn object(
     })
 }
 
-/// A device that is somebody else's by now: which one it is, and nothing of how it is.
-pub(super) fn bare_object(state: &State, device: &Device) -> Value {
-    let bare = Device {
-        account: None,
-        product: None,
-        name: None,
-        notes: None,
-        last_heard: None,
-        last_handshake_at: None,
-        peer: None,
-        ..device.clone()
-    };
-    object(state, &bare, None, None)
-}
-
 fn variables(description: &ApplicationDescription) -> Map<String, Value> {
     let pairs = description.variables.iter();
     pairs.map(|(name, kind)| (name.to_string(), json!(kind.as_str()))).collect()

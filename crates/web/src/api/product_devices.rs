@@ -39,17 +39,8 @@ pub(crate) async fn list(
     let meta = page.meta(matching.len());
     let ids: Vec<DeviceId> = page.cut(matching).collect();
     let stored = state.store.devices().get_many(&ids).await?;
-    let owners = owners(&state, product).await?;
-    let is_known = |device: &Device| device.account.is_none_or(|owner| owners.contains(&owner));
-    // A denied device may be a stranger's by now.
-    let (stored, strange): (Vec<_>, Vec<_>) =
-        stored.into_iter().partition(|device| !is_denied || is_known(device));
-    let ids: Vec<DeviceId> = stored.iter().map(|device| device.id).collect();
     let mut objects = devices::objects(&state, &stored).await;
     show_assignments(&state, product, &ids, &mut objects).await?;
-    if let Some(list) = objects.as_array_mut() {
-        list.extend(strange.iter().map(|device| devices::bare_object(&state, device)));
-    }
     for object in objects.as_array_mut().into_iter().flatten() {
         object["quarantined"] = json!(is_quarantine);
         object["denied"] = json!(is_denied && !is_quarantine);

@@ -110,8 +110,10 @@ pub(crate) async fn renew(
         return Err(ApiError::bad_request("Only API users have their tokens made for them"));
     }
     let known = state.store.tokens().list(account.id).await?;
-    let scopes = known.last().map(|token| token.scopes.clone());
-    let scopes = scopes.unwrap_or_else(|| rights::of_product(member.product, &[]));
+    let Some(scopes) = known.last().map(|token| token.scopes.clone()) else {
+        let text = "Its scopes went with its last token: remove the API user and add it again";
+        return Err(ApiError::bad_request(text));
+    };
     state.store.tokens().delete_all(account.id, None).await?;
     let token = token_for(&state, &account, scopes).await?;
     Ok(Json(json!({"ok": true, "updated": shown_program(&account, &token)})))

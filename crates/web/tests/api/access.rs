@@ -456,6 +456,8 @@ async fn furnish(world: &World) -> Vec<String> {
     for (name, role) in [(HELPER, "Developer"), (PROGRAM, "Programmatic")] {
         let account = world.store.accounts().create(name, "", Timestamp(1)).await.expect("made").id;
         teams.put_member(&member(account, role)).await.expect("a member");
+        // What an API user may do is written on its token.
+        world.token(account).await;
     }
     world.handle.device_changed(world.device).await.expect("told");
     report(world).await;

@@ -203,6 +203,10 @@ async fn a_token_is_made_with_scopes_that_there_are() {
     let token = world.token(world.owner).await;
     let wanted = |scopes: &[&str]| json!({"name": "reports", "scopes": scopes});
     world.ask("POST", "/console/tokens", &token, wanted(&["luck:have"])).await.refused(400);
+    for unread in [json!([1]), json!({"devices:list": true}), json!(true)] {
+        let body = json!({"name": "reports", "scopes": unread});
+        world.ask("POST", "/console/tokens", &token, body).await.refused(400);
+    }
     let path = "/console/tokens";
     let made = world.ask("POST", path, &token, wanted(&["devices:list"])).await.ok();
     let small = made["token"].as_str().expect("a token");

@@ -207,6 +207,35 @@ async fn a_denied_device_leaves_and_comes_back_when_it_is_added_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_denied_device_that_goes_to_a_stranger_is_no_longer_shown() {
+    let scene = Scene::new().await;
+    let (world, id) = (&scene.world, scene.world.device.to_string());
+    scene.ask("POST", "/devices", json!({"id": id})).await.ok();
+    scene.ask("DELETE", &format!("/devices/{id}"), json!({"deny": true})).await.ok();
+    let denied = scene.ask("GET", "/devices?denied=true", Value::Null).await.ok();
+    assert_eq!(denied["devices"][0]["id"], id);
+    world.ask("DELETE", &format!("/v1/devices/{id}"), &scene.owner, Value::Null).await.ok();
+    let stranger = world.token(world.stranger).await;
+    world.ask("POST", "/v1/devices", &stranger, json!({"id": id})).await.ok();
+    let denied = scene.ask("GET", "/devices?denied=true", Value::Null).await.ok();
+    assert_eq!(denied["devices"], json!([]));
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_api_user_without_a_token_gets_no_new_one_with_more_scopes() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let body = json!({"friendly_name": "Bot", "scopes": ["devices:list"]});
+    let made = scene.ask("POST", "/team", body).await.ok()["created"].clone();
+    let token = made["tokens"][0]["token"].as_str().expect("a token");
+    world.ask("DELETE", "/v1/access_tokens/current", token, Value::Null).await.ok();
+    let path = format!("/team/{}/token", made["username"].as_str().expect("a name"));
+    scene.ask("PUT", &path, Value::Null).await.refused(400);
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_import_takes_serial_numbers_by_which_devices_are_found() {
     let mut scene = Scene::new().await;
     let (one, two) = (scene.device(None).await.to_string(), scene.device(None).await.to_string());
