@@ -11,7 +11,9 @@ use sim::device::profile::Generation;
 use sim::device::{Observation, UpdateFault, UpdateStep};
 use sim::firmware::Binary;
 use sim::fleet::{self, FleetConfig};
+use sim::live::Live;
 
+use crate::support::Server;
 use crate::support::folder::{Folder, Ports, identity};
 use crate::support::http;
 use crate::support::live::connect;
@@ -111,36 +113,77 @@ fn a_bad_release_to_a_thousand_devices_stops_by_itself_after_a_tenth_and_says_wh
     assert!(devices["waiting"].as_u64() >= Some(u64::from(DEVICES) - STAGE), "{devices}");
 }
 
+/// A device that is getting version 2 of its product, slowly.
+struct Getting {
+    folder: Folder,
+    server: Server,
+    live: Live,
+    release: String,
+}
+
+impl Getting {
+    fn new() -> Self {
+        let folder = Folder::new();
+        folder.register(&[identity(Generation::Os6, 0)]);
+        let server = folder.serve_with(&[("CLOUDCHAMBER_OTA__BANDWIDTH_BYTES", "32768")]);
+        let (ports, token) = (Ports::of(&server), folder.token());
+        let mut live = folder.device(Generation::Os6, 0, ports.udp());
+        connect(&mut live);
+        let id = live.device().id().to_string();
+        let form = "name=Slow&platform_id=12";
+        let (_, made) = http("POST", &format!("{}/v1/user/products", ports.url()), &token, form);
+        let made: Value = serde_json::from_str(&made).expect("JSON");
+        let product = made["product"]["id"].as_u64().expect("a number");
+        let url = format!("{}/v1/products/{product}", ports.url());
+        assert_eq!(http("POST", &format!("{url}/devices"), &token, &format!("id={id}")).0, 200);
+        let image = Binary::application(12, 256 << 10).of_product(product as u16, 2).build();
+        let (version, file) = ([("version", "2")], [("app.bin", &image[..])]);
+        let (status, told) =
+            send_files("POST", &format!("{url}/firmware"), &token, &version, &file);
+        assert_eq!(status, 201, "{told}");
+        let release = format!("{url}/firmware/release");
+        let mut getting = Self { folder, server, live, release };
+        getting.ask("PUT", "version=2&product_default=true");
+        let begun =
+            |seen: &Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
+        let seen = getting.live.run_until(Duration::from_secs(30), begun);
+        assert!(seen.is_some(), "{:#?}", getting.live.observations());
+        getting
+    }
+
+    /// What is asked of the release.
+    fn ask(&self, method: &str, form: &str) {
+        let (status, told) = http(method, &self.release, &self.folder.token(), form);
+        assert!(status == 204 || status == 200, "{status} {told}");
+    }
+
+    fn status(&mut self) -> Value {
+        let (url, id) = (Ports::of(&self.server).url(), self.live.device().id().to_string());
+        device(&url, &self.folder.token(), &id)["firmware_update"]["status"].clone()
+    }
+}
+
 #[test]
 fn a_version_that_is_withdrawn_does_not_reach_the_device_that_was_getting_it() {
-    let folder = Folder::new();
-    folder.register(&[identity(Generation::Os6, 0)]);
-    let server = folder.serve_with(&[("CLOUDCHAMBER_OTA__BANDWIDTH_BYTES", "32768")]);
-    let (ports, token) = (Ports::of(&server), folder.token());
-    let mut live = folder.device(Generation::Os6, 0, ports.udp());
-    connect(&mut live);
-    let id = live.device().id().to_string();
-    let form = "name=Withdrawn&platform_id=12";
-    let (_, made) = http("POST", &format!("{}/v1/user/products", ports.url()), &token, form);
-    let made: Value = serde_json::from_str(&made).expect("JSON");
-    let product = made["product"]["id"].as_u64().expect("a number");
-    let url = format!("{}/v1/products/{product}", ports.url());
-    assert_eq!(http("POST", &format!("{url}/devices"), &token, &format!("id={id}")).0, 200);
-    let image = Binary::application(12, 256 << 10).of_product(product as u16, 2).build();
-    let (version, file) = ([("version", "2")], [("app.bin", &image[..])]);
-    let (status, told) = send_files("POST", &format!("{url}/firmware"), &token, &version, &file);
-    assert_eq!(status, 201, "{told}");
-    let release = format!("{url}/firmware/release");
-    let (status, told) = http("PUT", &release, &token, "version=2&product_default=true");
-    assert_eq!(status, 204, "{told}");
-    let begun = |seen: &Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
-    assert!(live.run_until(Duration::from_secs(30), begun).is_some(), "{:#?}", live.observations());
-
-    let (status, told) = http("DELETE", &release, &token, "version=2");
-    assert!(status == 204 || status == 200, "{status} {told}");
-    live.run(Duration::from_secs(12));
+    let mut getting = Getting::new();
+    getting.ask("DELETE", "version=2");
+    getting.live.run(Duration::from_secs(12));
     let applied = Observation::Update(UpdateStep::Applied);
-    assert!(!live.observations().contains(&applied), "{:#?}", live.observations());
-    await_metric(&ports.url(), "cloudchamber_updates_total", "cancelled", 1);
-    assert_eq!(device(&ports.url(), &token, &id)["firmware_update"]["status"], "cancelled");
+    let seen = getting.live.observations();
+    assert!(!seen.contains(&applied), "{seen:#?}");
+    await_metric(&Ports::of(&getting.server).url(), "cloudchamber_updates_total", "cancelled", 1);
+    assert_eq!(getting.status(), "cancelled");
+}
+
+#[test]
+fn a_version_that_is_released_again_goes_on_to_the_device_that_was_getting_it() {
+    let mut getting = Getting::new();
+    getting.ask("PUT", "version=2&product_default=true");
+    let ended = |seen: &Observation| {
+        matches!(seen, Observation::Update(UpdateStep::Applied | UpdateStep::Failed(_)))
+    };
+    let seen = getting.live.run_until(Duration::from_secs(60), ended);
+    assert_eq!(seen, Some(Observation::Update(UpdateStep::Applied)));
+    let begun = |seen: &&Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
+    assert_eq!(getting.live.observations().iter().filter(begun).count(), 1);
 }

@@ -32,6 +32,12 @@ struct Live {
     rollout: Rollout,
 }
 
+impl Live {
+    fn goes_on(&self) -> bool {
+        !matches!(self.rollout.progress().phase, Phase::Halted(_))
+    }
+}
+
 /// A product with something in force.
 #[derive(Debug, Default)]
 struct Fleet {
@@ -92,6 +98,16 @@ impl Releases {
             release.groups.iter().any(|group| assignment.groups.contains(group))
         };
         of_product().find(is_in).or_else(|| of_product().find(|release| release.groups.is_empty()))
+    }
+
+    /// Whether a release that goes on is for the device and of this version.
+    fn wants(&self, device: DeviceId, version: u16) -> bool {
+        let wants = |live: &Live| {
+            live.release.version == version
+                && live.goes_on()
+                && live.rollout.member(device).is_some()
+        };
+        self.in_force.values().any(wants)
     }
 
     /// Tells every release and lock of a product which devices it is for.
@@ -224,20 +240,19 @@ impl Keeper {
     }
 
     /// Calls off what is on its way for releases that stopped themselves or are not in force any more:
-    /// devices that do not have the image yet are spared it.
+    /// devices that do not have the image yet are spared it, unless another release wants the same of them.
     pub(super) async fn call_off_stopped(&mut self) {
-        let is_stopped = |reason: &Reason| match reason {
-            Reason::Release { release, .. } => self
-                .releases
-                .in_force
-                .get(release)
-                .is_none_or(|live| matches!(live.rollout.progress().phase, Phase::Halted(_))),
+        let is_stopped = |device: DeviceId, reason: &Reason| match reason {
+            Reason::Release { release, version } => {
+                let goes_on = self.releases.in_force.get(release).is_some_and(Live::goes_on);
+                !goes_on && !self.releases.wants(device, *version)
+            }
             Reason::Flash | Reason::Lock { .. } | Reason::SafeMode => false,
         };
         let stopped: Vec<DeviceId> = self
             .jobs
             .iter()
-            .filter(|(_, job)| job.may_be_spared() && is_stopped(&job.reason))
+            .filter(|(device, job)| job.may_be_spared() && is_stopped(**device, &job.reason))
             .map(|(device, _)| *device)
             .collect();
         for device in stopped {
