@@ -114,6 +114,8 @@ struct World {
     start: Start,
     address: SocketAddr,
     fleet: Vec<Placed>,
+    /// When each device wants time to be told of: most steps concern one of them, none concerns all.
+    due: Vec<Mono>,
     setups: Setups,
     /// Which device an address belongs to, and which of its sessions.
     addresses: BTreeMap<SocketAddr, (usize, u32)>,
@@ -180,6 +182,7 @@ impl World {
             server: Server::Up(Box::new(Cloud::start(now, start.clone(), Journal::default()))),
             start,
             address: SocketAddr::from(([192, 0, 2, 1], 5684)),
+            due: vec![step::NEVER; fleet.len()],
             fleet,
             setups: Setups::new(&secrets.trust),
             addresses: BTreeMap::new(),

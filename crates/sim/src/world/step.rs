@@ -44,12 +44,13 @@ impl World {
     }
 
     fn next_moment(&self) -> Option<Mono> {
-        let devices = self.fleet.iter().filter_map(|placed| placed.device.next_timeout());
+        let device = self.due.iter().copied().min().filter(|at| *at < NEVER);
         let server = match &self.server {
             Server::Up(cloud) => cloud.next_timeout(),
             Server::Down(_) => None,
         };
-        devices
+        device
+            .into_iter()
             .chain(server)
             .chain(self.network.next_arrival())
             .chain(self.wires.next_arrival())
@@ -74,7 +75,7 @@ impl World {
             }
         });
         for index in 0..self.fleet.len() {
-            if self.fleet[index].device.next_timeout().is_some_and(|at| at <= self.now) {
+            if self.due[index] <= self.now {
                 self.with(index, Device::handle_timeout);
             }
         }
@@ -273,7 +274,8 @@ impl World {
         self.call_at_once();
     }
 
-    /// Does something to a device now and carries what follows.
+    /// Does something to a device now and carries what follows. Nothing else changes a device, so that
+    /// when it is due next is known without asking it.
     pub(super) fn with<T>(&mut self, index: usize, act: impl FnOnce(&mut Device, Mono) -> T) -> T {
         let done = act(&mut self.fleet[index].device, self.now);
         while let Some(output) = self.fleet[index].device.poll_output() {
@@ -286,6 +288,7 @@ impl World {
             }
             self.judge.observed(self.now, index, &observation);
         }
+        self.due[index] = self.fleet[index].device.next_timeout().unwrap_or(NEVER);
         done
     }
 
@@ -366,4 +369,6 @@ const OVERHEARD_MAX: usize = 2000;
 const WINDOW_WRITTEN: Duration = Duration::from_secs(70);
 /// Longer than any datagram is on its way.
 const LINGERS: Duration = Duration::from_secs(5);
+/// When a device is due that waits for nothing.
+pub(super) const NEVER: Mono = Mono(u64::MAX);
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;
