@@ -222,3 +222,45 @@ fn a_device_that_has_the_image_already_gets_nothing() {
     assert!(bench.run_to_end(HOUR));
     assert_eq!(bench.states_of(UpdateId(2)), [UpdateState::Succeeded]);
 }
+
+/// What the device said of it when it connected is gone with the server: its refusal says it again.
+#[test]
+fn a_server_that_was_restarted_keeps_to_what_the_application_allows() {
+    for v3 in [true, false] {
+        let mut bench = Bench::disabled(1, v3);
+        let image = image(20_000, 1);
+        bench.restart_server();
+        bench.update(&image, 1);
+        bench.run(Duration::from_secs(120));
+        let states = bench.states();
+        assert_eq!(states.last(), Some(&UpdateState::Waiting(WaitReason::Disabled)), "{states:?}");
+        bench.cancel(1);
+
+        bench.restart_server();
+        bench.update_forced(&image, 2);
+        assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
+        bench.assert_installed(&image);
+    }
+}
+
+#[test]
+fn a_call_that_waited_for_a_transfer_does_not_leave_uncounted_when_the_device_is_thrown_out_of_it()
+{
+    for seed in 1..6 {
+        let mut bench = Bench::new(seed, Conditions::perfect(), false);
+        let image = image(200_000, 5);
+        bench.update(&image, 1);
+        bench.run(Duration::from_millis(900));
+        bench.restart_server();
+        bench.update(&image, 2);
+        // The device is asked what it consists of; then it is told to begin, and refuses.
+        for _ in 0..20 {
+            bench.call();
+            bench.run(Duration::from_millis(2));
+        }
+        assert!(bench.run_to_end(2 * HOUR), "{seed}: {:?}", bench.states());
+        bench.assert_installed(&image);
+        let (ran, recorded) = bench.calls();
+        assert!(ran <= recorded, "{seed}: {ran} calls ran, {recorded} attempts are recorded");
+    }
+}

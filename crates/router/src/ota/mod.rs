@@ -317,7 +317,7 @@ impl Shard {
         match stage {
             Stage::Looking => self.permit(now, slot),
             Stage::Permitting => self.fail_update(now, slot, UpdateFailure::Disabled),
-            Stage::Resting => self.begin_transfer(now, slot),
+            Stage::Resting => self.permit(now, slot),
             Stage::Restarting if online => self.verify(now, slot, true),
             Stage::Absent | Stage::Restarting => {
                 self.fail_update(now, slot, UpdateFailure::NotBack);

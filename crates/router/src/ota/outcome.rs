@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use model::hello::HelloFlags;
 use model::link::{Command, TransferEnd, TransferNews, Transport};
 use model::update::UpdateFailure;
 use model::{Now, UpdateId, UpdateState};
@@ -104,10 +105,13 @@ impl Shard {
     fn transfer_refused(&mut self, now: Now, slot: Slot, code: u16, text: String) {
         let Some(device) = self.devices.get(slot) else { return };
         let (is_v3, transport, link) = (is_v3(device), device.facts.transport, device.link);
+        let tells = device.facts.flags.has(HelloFlags::IMMEDIATE_UPDATES);
+        let (enabled, forced) = (device.marks.updates_enabled, device.marks.updates_forced);
         let Some(job) = self.job_mut(slot) else { return };
         let is_busy = code == SERVICE_UNAVAILABLE;
-        if text.contains(DISABLED) {
-            return self.fail_update(now, slot, UpdateFailure::Disabled);
+        let is_forbidden = is_busy && enabled == Some(false) && forced != Some(true);
+        if is_forbidden || text.contains(DISABLED) {
+            return self.transfer_forbidden(now, slot);
         }
         if is_v3 && is_busy && !job.cautious {
             job.cautious = true;
@@ -116,15 +120,30 @@ impl Shard {
         if !is_v3 && is_busy && !job.renewed {
             // It may believe in a transfer that this server has forgotten (`ota.md` §1.2).
             job.renewed = true;
+            if transport == Transport::Udp {
+                // Calls that waited would leave uncounted if they began before.
+                return self.throw_out(now, slot);
+            }
             self.enter(now, slot, Stage::Resting, Some(RESTING));
-            match (transport, link) {
-                (Transport::Udp, _) => self.throw_out(now, slot),
-                (Transport::Tcp, Some(link)) => self.command(link, Command::Close),
-                (Transport::Tcp, None) => {}
+            if let Some(link) = link {
+                self.command(link, Command::Close);
             }
             return;
         }
+        if !is_v3 && is_busy && tells && enabled.is_none() {
+            // It does not say why, and what its application allows is still on its way.
+            return self.enter(now, slot, Stage::Resting, Some(RESTING));
+        }
         self.fail_update(now, slot, UpdateFailure::Refused { code, text });
+    }
+
+    /// The application does not allow it. The device tells so when it connects: that may still be on its
+    /// way, or was told before this server was started.
+    fn transfer_forbidden(&mut self, now: Now, slot: Slot) {
+        let Some(device) = self.devices.get_mut(slot) else { return };
+        device.marks.updates_enabled = Some(false);
+        device.marks.updates_forced = Some(false);
+        self.permit(now, slot);
     }
 
     pub(super) fn succeed(&mut self, now: Now, slot: Slot) {

@@ -173,6 +173,21 @@ impl Bench {
         self.harness.with(0, |device, _| device.set_update_fault(fault));
     }
 
+    /// Calls a function of the device; whatever comes of it.
+    pub(crate) fn call(&mut self) {
+        let (device, now) = (self.device, self.harness.now());
+        let (name, argument) = ("echo".into(), "1".into());
+        self.harness.server.request(now, Request::Call { device, name, argument });
+        self.run(Duration::ZERO);
+    }
+
+    /// How often functions ran, and attempts of calls that were recorded.
+    pub(crate) fn calls(&self) -> (usize, usize) {
+        let is_call = |(_, seen): &&(Mono, Observation)| matches!(seen, Observation::Called { .. });
+        let ran = self.harness.observations(0).iter().filter(is_call).count();
+        (ran, self.harness.server.attempts)
+    }
+
     /// Everything but the sessions and what was described is lost.
     pub(crate) fn restart_server(&mut self) {
         let now = self.harness.now();
@@ -264,6 +279,7 @@ pub(crate) struct Cloud {
     replies: BTreeMap<RequestId, Result<Reply, Refusal>>,
     reports: Vec<UpdateReport>,
     events: Vec<(String, String)>,
+    attempts: usize,
     streams: BTreeMap<StreamId, Stream>,
     stream_outputs: VecDeque<(StreamId, StreamOutput)>,
     datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -297,6 +313,7 @@ impl Cloud {
             replies: BTreeMap::new(),
             reports: Vec::new(),
             events: Vec::new(),
+            attempts: 0,
             streams: BTreeMap::new(),
             stream_outputs: VecDeque::new(),
             datagrams: VecDeque::new(),
@@ -337,11 +354,16 @@ impl Cloud {
     }
 
     fn ask(&mut self, at: Mono, request: Request) -> Result<Reply, Refusal> {
+        let id = self.request(at, request);
+        self.replies.remove(&id).expect("answered at once")
+    }
+
+    fn request(&mut self, at: Mono, request: Request) -> RequestId {
         self.requests += 1;
         let id = RequestId(self.requests);
         self.shard.handle(now(at), Input::Request { id, request });
         self.carry(now(at));
-        self.replies.remove(&id).expect("answered at once")
+        id
     }
 
     fn carry(&mut self, now: Now) {
@@ -453,6 +475,7 @@ impl Cloud {
                 let record_seen = source.record;
                 self.kept = Some(Kept { snapshot, hello, peer, record_limit, record_seen });
             }
+            Entry::Attempt { .. } => self.attempts += 1,
             Entry::Reserve { record_limit, .. } => {
                 if let Some(kept) = &mut self.kept {
                     kept.record_limit = record_limit;
