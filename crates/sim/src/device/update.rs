@@ -56,6 +56,11 @@ impl Device {
         self.flash().enabled = enabled;
     }
 
+    /// Writes a module as a cable does: it is there without an update. False: it is damaged.
+    pub fn install(&mut self, file: &[u8]) -> bool {
+        self.flash().install(file)
+    }
+
     /// The last update that was applied.
     pub fn installed(&self) -> Option<&Installed> {
         self.flash.as_ref()?.newest()

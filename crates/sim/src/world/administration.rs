@@ -112,7 +112,10 @@ impl World {
         let seed = self.random.random();
         let setup = self.setups.of(&self.fleet[index].plan);
         let (device, registered) = fleet::rekeyed(&mut self.fleet[index], index, setup, seed);
-        self.fleet[index].device = device;
+        let before = std::mem::replace(&mut self.fleet[index].device, device);
+        if let Some(installed) = before.installed() {
+            self.fleet[index].device.install(&installed.image);
+        }
         Arc::make_mut(&mut self.start.devices)[index] = registered.clone();
         let id = registered.device;
         let request = self.request_id();

@@ -11,21 +11,24 @@ use super::cloud::Disk;
 use super::faults::Weather;
 use super::judge::Wish;
 use super::{Item, World};
-use crate::device::{Acknowledgement, Device};
+use crate::device::{Acknowledgement, Device, UpdateFault};
 
 impl World {
     /// No more faults: within what the timers of their firmware allow, all devices are connected.
     pub(super) fn heal(&mut self) -> Result<(), String> {
         self.note(|_| "all is well again".into());
         self.is_troubled = false;
-        self.agenda.retain(|_, item| matches!(item, Item::Restart));
+        self.agenda.retain(|_, item| matches!(item, Item::Keep | Item::Restart));
         self.set_weather(Weather::Clear);
         self.set_disk(Disk::Fine);
         self.defuse();
         self.resume_all();
         for index in 0..self.fleet.len() {
             self.fleet[index].isolated_until = self.now;
-            self.with(index, Device::power_on);
+            self.with(index, |device, now| {
+                device.set_update_fault(UpdateFault::None);
+                device.power_on(now);
+            });
         }
         let began = self.now;
         self.all_come_back()?;
@@ -34,10 +37,12 @@ impl World {
         // A message whose last attempt was lost in the bad times is given up only now, and with it its
         // device, which shows itself with its next ping.
         self.all_come_back()?;
-        self.say_again()
+        self.say_again()?;
+        self.end_updates()?;
+        self.examine_updates()
     }
 
-    fn all_come_back(&mut self) -> Result<(), String> {
+    pub(super) fn all_come_back(&mut self) -> Result<(), String> {
         let bound = self.healing_bound();
         if self.run_until(bound, |world| world.all_are_connected())? {
             return Ok(());
@@ -59,7 +64,8 @@ impl World {
             (profile.keep_alive + profile.ping_timeout).max(GIVEN_UP)
         });
         let notices = notices.max().unwrap_or(GIVEN_UP);
-        BACKOFF_MAX + notices * 4 + Duration::from_secs(1 + 2 + 4 + 8) + HANDSHAKE
+        let idle = if self.plan.mood.updates { UPDATE_IDLE } else { Duration::ZERO };
+        BACKOFF_MAX + idle + notices * 4 + Duration::from_secs(1 + 2 + 4 + 8) + HANDSHAKE
     }
 
     fn all_are_connected(&mut self) -> bool {
@@ -211,11 +217,13 @@ impl World {
 
 /// Every so many devices one publishes in the examination.
 const EVERY: usize = 4;
-const SETTLING: Duration = Duration::from_secs(45);
+pub(super) const SETTLING: Duration = Duration::from_secs(45);
 /// See the judge's.
 const GIVEN_UP: Duration = Duration::from_secs(110);
 const BACKOFF_MAX: Duration = Duration::from_secs(128);
 const HANDSHAKE: Duration = Duration::from_secs(60);
+/// A device waits so long for the next piece of an update, and sends no ping meanwhile.
+const UPDATE_IDLE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

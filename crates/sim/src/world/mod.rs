@@ -16,12 +16,14 @@ mod actions;
 mod administration;
 mod cloud;
 mod exam;
+mod exam_updates;
 mod faults;
 mod fleet;
 mod judge;
 mod keys;
 mod plan;
 mod step;
+mod updates;
 mod wires;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -43,6 +45,7 @@ use judge::Judge;
 pub use judge::Tally;
 use keys::Secrets;
 use plan::Plan;
+use updates::Updates;
 use wires::Wires;
 
 /// What a world was like that held.
@@ -121,6 +124,7 @@ struct World {
     addresses: BTreeMap<SocketAddr, (usize, u32)>,
     /// The last datagrams that the server took, as somebody who listens would keep them.
     overheard: VecDeque<(Mono, Datagram)>,
+    updates: Updates,
     agenda: BTreeMap<(Mono, u64), Item>,
     noted: u64,
     judge: Judge,
@@ -147,9 +151,12 @@ enum Item {
     Act,
     Administer,
     Fault,
+    /// A turn of the keeper of updates.
+    Keep,
     PowerOn(usize),
     Restart,
     Resume(AccountId),
+    Update,
     Weather(Weather),
     Disk(Disk),
 }
@@ -162,7 +169,11 @@ impl World {
         };
         let mut random = SmallRng::seed_from_u64(seed);
         let secrets = Secrets::shared();
-        let (fleet, registered) = fleet::make(&plan, &mut random, &secrets);
+        let (mut fleet, registered) = fleet::make(&plan, &mut random, &secrets);
+        let updates = Updates::new(&mut random);
+        for placed in &mut fleet {
+            placed.device.install(updates.first_file());
+        }
         let start = Start {
             shards: plan.shards,
             devices: Arc::new(registered),
@@ -187,6 +198,7 @@ impl World {
             setups: Setups::new(&secrets.trust),
             addresses: BTreeMap::new(),
             overheard: VecDeque::new(),
+            updates,
             agenda: BTreeMap::new(),
             noted: 0,
             judge: Judge::new(watched, plan.shards),
@@ -207,6 +219,7 @@ impl World {
     /// The whole story.
     fn live(&mut self) -> Result<(), String> {
         self.note(|world| format!("{:?}", world.plan));
+        self.judge.made_with(self.updates.first_file());
         self.judge.starts();
         for index in 0..self.fleet.len() {
             let after = self.random.random_range(0..20_000);
@@ -215,6 +228,7 @@ impl World {
         self.plan_in(Duration::from_secs(1), Item::Act);
         self.plan_in(Duration::from_secs(10), Item::Fault);
         self.plan_in(Duration::from_secs(30), Item::Administer);
+        self.plan_in(Duration::from_secs(20), Item::Update);
         self.run(self.plan.chaos)?;
         self.heal()?;
         self.examine()

@@ -21,6 +21,8 @@ pub(crate) struct Plan {
     pub(crate) action_gap: Duration,
     /// The mean time between two faults.
     pub(crate) fault_gap: Duration,
+    /// The mean time between two things that somebody does with updates.
+    pub(crate) update_gap: Duration,
     pub(crate) mood: Mood,
 }
 
@@ -38,6 +40,8 @@ pub(crate) struct Mood {
     pub(crate) disk: bool,
     /// Pauses, other plans, other keys, the clock set.
     pub(crate) people: bool,
+    /// Firmware over the air: not a fault, but most others meet it.
+    pub(crate) updates: bool,
 }
 
 /// One device.
@@ -71,6 +75,7 @@ impl Plan {
             action_gap: Duration::from_millis(of_each / count),
             fault_gap: Duration::from_millis(random.random_range(4_000..=40_000)),
             mood: Mood::draw(&mut random),
+            update_gap: Duration::from_secs(random.random_range(10..=60)),
         }
     }
 
@@ -78,6 +83,7 @@ impl Plan {
     pub(crate) fn small(mut self) -> Self {
         self.devices.truncate(6);
         self.chaos /= 8;
+        self.update_gap /= 4;
         self
     }
 }
@@ -97,6 +103,7 @@ impl Mood {
             roaming: has(0.6),
             disk: has(0.3),
             people: has(0.5),
+            updates: has(0.6),
         }
     }
 }

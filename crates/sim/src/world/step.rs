@@ -8,7 +8,7 @@ use model::Mono;
 use super::cloud::{Cloud, Journal, Out};
 use super::wires::{End, Wire};
 use super::{Item, Server, World};
-use crate::device::{Device, Observation, Output};
+use crate::device::{Device, Observation, Output, UpdateStep};
 use crate::harness::StreamId;
 use crate::network::Datagram;
 
@@ -93,9 +93,11 @@ impl World {
             Item::Act => self.act(),
             Item::Administer => self.administer_again(),
             Item::Fault => self.fault(),
+            Item::Keep => self.keep_updates(),
             Item::PowerOn(index) => self.with(index, Device::power_on),
             Item::Restart => self.restart(),
             Item::Resume(account) => self.resume_account(account),
+            Item::Update => self.update_again(),
             Item::Weather(weather) => self.set_weather(weather),
             Item::Disk(disk) => self.set_disk(disk),
         }
@@ -208,9 +210,12 @@ impl World {
             }
             Out::Reply { id, result } => {
                 self.note(|_| format!("reply {id}: {result:?}"));
-                self.judge.replied(now, id, &result);
+                if !self.update_answered(id, &result) {
+                    self.judge.replied(now, id, &result);
+                }
             }
             Out::Delivery { device, event } => self.judge.sent(device, &event),
+            Out::Update(report) => self.update_reported(&report),
             Out::Broken(what) => self.judge.fail(what),
         }
     }
@@ -245,6 +250,7 @@ impl World {
         self.note(|_| "the server stops".into());
         self.judge.server_stopped(self.now);
         self.judge.callers_left();
+        self.updates.server_stopped();
         let now = self.now;
         self.overheard.retain(|(at, _)| now.since(*at) > WINDOW_WRITTEN);
         self.wires.cut(|_| true, End::Server);
@@ -270,6 +276,7 @@ impl World {
         self.note(|_| "the server starts".into());
         self.started_at = self.now;
         self.judge.starts();
+        self.take_up_updates();
         self.serve(|_, _| {});
         self.call_at_once();
     }
@@ -285,6 +292,9 @@ impl World {
             self.note(|_| format!("device {index}: {observation:?}"));
             if matches!(observation, Observation::Connected(_)) {
                 self.fleet[index].connected_at = self.now;
+            }
+            if observation == Observation::Update(UpdateStep::Applied) {
+                self.judge.update_applied(index, self.fleet[index].device.installed());
             }
             self.judge.observed(self.now, index, &observation);
         }

@@ -129,12 +129,18 @@ impl Flash {
     pub(super) fn apply(&mut self) {
         (self.receiving, self.partial) = (None, None);
         let accepted = self.accepted.take();
-        let applied = accepted.as_deref().and_then(installed);
-        if let Some(applied) = applied.filter(|_| self.fault != UpdateFault::NotApplied) {
-            let place = (applied.function, applied.index);
-            self.newest = Some(place);
-            self.modules.insert(place, applied);
+        if let Some(accepted) = accepted.filter(|_| self.fault != UpdateFault::NotApplied) {
+            self.install(&accepted);
         }
+    }
+
+    /// Puts a module into force; false if it is none.
+    pub(super) fn install(&mut self, file: &[u8]) -> bool {
+        let Some(installed) = installed(file) else { return false };
+        let place = (installed.function, installed.index);
+        self.newest = Some(place);
+        self.modules.insert(place, installed);
+        true
     }
 }
 

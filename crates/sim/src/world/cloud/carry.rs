@@ -159,8 +159,13 @@ impl Cloud {
                 }
                 Effect::Record(sequence, entry) => self.record(shard, sequence, entry),
                 Effect::Reply(id, result) => self.out.push(Out::Reply { id, result }),
-                // Worlds ask for no updates.
-                Effect::HandOver { .. } | Effect::Report(_) => {}
+                Effect::HandOver { device, update } => {
+                    if let Some(other) = self.registry.session_shard(device) {
+                        let take_over = Input::TakeOver { device, update };
+                        self.mail.push_back((other, Mail::Input(take_over)));
+                    }
+                }
+                Effect::Report(report) => self.out.push(Out::Update(report)),
             }
         }
     }

@@ -16,6 +16,7 @@ use model::journal::Entry;
 use model::link::{ExchangeId, RestoredSession, Transport};
 use model::{
     AccountId, DeviceId, DeviceState, Event, LinkId, Mono, Now, Refusal, RequestId, Timestamp,
+    UpdateReport,
 };
 use protocol::endpoint::HandshakeId;
 use protocol::{Endpoint, EndpointConfig};
@@ -48,6 +49,8 @@ pub(crate) enum Out {
     Reply { id: RequestId, result: Result<Reply, Refusal> },
     /// The endpoint was told to send an event to a device.
     Delivery { device: DeviceId, event: Arc<Event> },
+    /// How an update goes.
+    Update(UpdateReport),
     /// Something that must never be.
     Broken(String),
 }

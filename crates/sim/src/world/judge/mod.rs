@@ -9,6 +9,7 @@ mod calls;
 mod ledger;
 mod publications;
 mod sessions;
+mod updates;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -45,6 +46,7 @@ pub(crate) struct Judge {
     /// When the server stopped last.
     stopped_at: Mono,
     shards: u8,
+    updates: updates::Asked,
     pub(crate) tally: Tally,
 }
 
@@ -69,6 +71,10 @@ pub struct Tally {
     pub resumes: u64,
     /// Records sealed for devices that left the server.
     pub records: u64,
+    /// Updates that the server told to have succeeded.
+    pub updates: u64,
+    /// Files that a device put into force, or was to.
+    pub applied: u64,
 }
 
 /// A device as the judge sees it.
@@ -78,6 +84,10 @@ pub(crate) struct Watched {
     pub(crate) account: Option<AccountId>,
     pub(crate) is_udp: bool,
     pub(crate) has_cid: bool,
+    /// Its flash is not good: what it takes may fail.
+    is_faulty: bool,
+    /// It was flashed at least once.
+    is_flashed: bool,
     /// Longest time until a device whose connection broke unseen notices it.
     notices_within: Duration,
     bad_until: Mono,
@@ -126,6 +136,7 @@ impl Judge {
             weather_until: Mono(0),
             stopped_at: Mono(0),
             shards,
+            updates: updates::Asked::default(),
             tally: Tally::default(),
         }
     }
@@ -150,6 +161,8 @@ impl Watched {
             account,
             is_udp: profile.is_udp(),
             has_cid: profile.generation == crate::device::profile::Generation::Os6,
+            is_faulty: false,
+            is_flashed: false,
             notices_within: profile.keep_alive + profile.ping_timeout,
             bad_until: Mono(0),
             is_online: false,

@@ -9,6 +9,8 @@ use crate::device::{How, Loss, Observation};
 
 /// A confirmable message is given up after at most 90 s, and its last copy may linger.
 const GIVEN_UP: Duration = Duration::from_secs(110);
+/// The firmware waits so long for the next piece of an update.
+const UPDATE_IDLE: Duration = Duration::from_secs(300);
 
 impl Judge {
     /// Something happened to a device.
@@ -37,8 +39,8 @@ impl Judge {
             Observation::PublishLost { .. }
             | Observation::Read { .. }
             | Observation::Signal(_)
-            | Observation::TimeSet(_)
-            | Observation::Update(_) => {}
+            | Observation::TimeSet(_) => {}
+            Observation::Update(step) => self.update_step(index, step),
         }
     }
 
@@ -92,7 +94,13 @@ impl Judge {
         let lag = GIVEN_UP + device.notices_within;
         let is_excused =
             now < device.bad_until.max(self.bad_until).max(self.weather_until).after(lag);
+        let is_excused_later = |excused: Mono| now < excused.after(lag + UPDATE_IDLE);
+        let is_idle_excused =
+            is_excused_later(device.bad_until.max(self.bad_until).max(self.weather_until));
         let may_be_reset_until = device.may_be_reset_until;
+        // Of a transfer that the server knows nothing of, a device of the old protocol is thrown out.
+        let may_be_thrown_out = device.is_flashed && !device.has_cid;
+        let is_faulty = device.is_faulty;
         let was_online = std::mem::replace(&mut device.is_online, false);
         if !was_online {
             // What began in bad times may end in good ones.
@@ -101,10 +109,10 @@ impl Judge {
         let is_allowed = match loss {
             Loss::Power | Loss::Requested | Loss::Restart => true,
             Loss::Reset => now < may_be_reset_until,
-            Loss::KeyChange
-            | Loss::Unacknowledgeable
-            | Loss::UpdateFailed
-            | Loss::UpdateTimeout => false,
+            Loss::KeyChange => may_be_thrown_out,
+            Loss::Unacknowledgeable => false,
+            Loss::UpdateFailed => is_faulty || is_excused,
+            Loss::UpdateTimeout => is_idle_excused,
             Loss::Alert(_)
             | Loss::Handshake(_)
             | Loss::NoHello
