@@ -31,6 +31,51 @@ pub struct Assignment {
     pub development: bool,
 }
 
+/// What becomes of an assignment; what is `None` stays as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct AssignmentChange {
+    /// The groups it is in, which must be groups of the product.
+    pub groups: Option<GroupChange>,
+    /// The version it is locked to; `Some(None)` unlocks.
+    pub desired: Option<Option<u16>>,
+    /// Whether it is a development device.
+    pub development: Option<bool>,
+}
+
+/// What becomes of the groups of a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupChange {
+    /// It is in these, too.
+    Add(Vec<String>),
+    /// It is in these no more.
+    Remove(Vec<String>),
+    /// It is in these alone.
+    Replace(Vec<String>),
+}
+
+/// Groups of one device.
+const GROUPS_MAX: usize = 20;
+
+impl AssignmentChange {
+    /// [`StoreError::TooMany`] if the device would be in more than 20 groups.
+    pub(crate) fn apply(&self, to: &mut Assignment) -> Result<(), StoreError> {
+        match &self.groups {
+            None => {}
+            Some(GroupChange::Add(names)) => to.groups.extend_from_slice(names),
+            Some(GroupChange::Remove(names)) => to.groups.retain(|group| !names.contains(group)),
+            Some(GroupChange::Replace(names)) => to.groups.clone_from(names),
+        }
+        to.groups.sort();
+        to.groups.dedup();
+        to.desired = self.desired.unwrap_or(to.desired);
+        to.development = self.development.unwrap_or(to.development);
+        if to.groups.len() > GROUPS_MAX {
+            return Err(StoreError::TooMany("A device is in at most 20 groups"));
+        }
+        Ok(())
+    }
+}
+
 /// Groups and assignments.
 #[async_trait]
 pub trait Assignments: Send + Sync {
@@ -54,6 +99,12 @@ pub trait Assignments: Send + Sync {
     ) -> Result<Vec<(DeviceId, Assignment)>, StoreError>;
     /// The products of which devices are locked to a version.
     async fn products_with_locks(&self) -> Result<Vec<ProductId>, StoreError>;
-    /// Replaces what is assigned to a device.
-    async fn assign(&self, device: DeviceId, assignment: &Assignment) -> Result<(), StoreError>;
+    /// Changes what is assigned to those of the devices that are in the product, of all or of none. They
+    /// are told with what they have then, by id; [`StoreError::TooMany`] as [`AssignmentChange`] has it.
+    async fn assign(
+        &self,
+        product: ProductId,
+        devices: &[DeviceId],
+        change: &AssignmentChange,
+    ) -> Result<Vec<(DeviceId, Assignment)>, StoreError>;
 }

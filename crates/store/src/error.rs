@@ -74,6 +74,9 @@ pub enum StoreError {
     /// Its name, id or address belongs to another one.
     #[error("already taken")]
     Taken,
+    /// Nothing was changed, because something would have more parts than it may have.
+    #[error("{0}")]
+    TooMany(&'static str),
     /// The database cannot be reached, is full or too busy.
     #[error("the store refuses: {0}")]
     Unavailable(String),

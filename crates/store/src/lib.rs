@@ -42,7 +42,7 @@ pub use accounts::{Account, Accounts};
 pub use agreements::{
     Agreements, ClosedPeriod, Decided, NewNotice, OpenUsage, StoredAgreement, StoredNotice,
 };
-pub use assignments::{Assignment, Assignments, Group};
+pub use assignments::{Assignment, AssignmentChange, Assignments, Group, GroupChange};
 pub use backup::backup;
 pub use claims::{CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, Claims, Redeemed};
 pub use clients::{Client, Clients};

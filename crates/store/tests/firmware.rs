@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use model::{AccountId, DeviceId, ProductId, Timestamp};
 use store::{
-    Assignment, FileHash, Group, NewDevice, Product, ProductFirmware, Release, Store, StoreError,
-    StoredUpdate, SystemModule,
+    Assignment, AssignmentChange, FileHash, Group, GroupChange, NewDevice, Product,
+    ProductFirmware, Release, Store, StoreError, StoredUpdate, SystemModule,
 };
 
 const NOW: Timestamp = Timestamp(1_769_862_896_789);
@@ -170,7 +170,13 @@ async fn what_is_assigned_to_a_device_follows_its_groups_and_goes_with_its_produ
         assert_eq!(assignments.insert_group(&group("beta")).await, Err(StoreError::Taken));
         let mut assigned =
             Assignment { groups: vec!["beta".into()], desired: Some(3), development: true };
-        assignments.assign(a, &assigned).await.expect("assigned");
+        let change = AssignmentChange {
+            groups: Some(GroupChange::Replace(assigned.groups.clone())),
+            desired: Some(assigned.desired),
+            development: Some(true),
+        };
+        let told = assignments.assign(PRODUCT, &[a], &change).await;
+        assert_eq!(told, Ok(vec![(a, assigned.clone())]));
         assert_eq!(assignments.assignments(&[a, b]).await, Ok(vec![(a, assigned.clone())]));
         assignments.update_group("beta", &group("early")).await.expect("renamed");
         assigned.groups = vec!["early".into()];
@@ -183,6 +189,35 @@ async fn what_is_assigned_to_a_device_follows_its_groups_and_goes_with_its_produ
         assert_eq!(assignments.assignments(&[a]).await.expect("read").len(), 1);
         store.devices().set_product(a, None).await.expect("leaves");
         assert_eq!(assignments.assignments(&[a]).await, Ok(vec![]));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn groups_of_many_devices_change_all_or_none_and_nothing_else_does() {
+    on_each(|store| async move {
+        product(&store).await;
+        let (a, b, stranger) =
+            (device(&store, 1).await, device(&store, 2).await, DeviceId([9; 12]));
+        let assign = |devices: Vec<DeviceId>, change: AssignmentChange| {
+            let store = &store;
+            async move { store.assignments().assign(PRODUCT, &devices, &change).await }
+        };
+        let groups = |change| AssignmentChange { groups: Some(change), ..Default::default() };
+        let names = |range: std::ops::Range<u8>| -> Vec<String> {
+            range.map(|number| format!("group-{number:02}")).collect()
+        };
+        let locked = AssignmentChange { desired: Some(Some(3)), ..Default::default() };
+        assign(vec![a], locked).await.expect("locked");
+        let told = assign(vec![b, stranger, a, b], groups(GroupChange::Add(names(0..2)))).await;
+        let with = |desired| Assignment { groups: names(0..2), desired, development: false };
+        let both = vec![(a, with(Some(3))), (b, with(None))];
+        assert_eq!(told, Ok(both.clone()));
+        assign(vec![b], groups(GroupChange::Add(names(2..20)))).await.expect("20 groups");
+        let told = assign(vec![a, b], groups(GroupChange::Add(names(20..21)))).await;
+        assert!(matches!(told, Err(StoreError::TooMany(_))), "{told:?}");
+        assign(vec![b], groups(GroupChange::Remove(names(2..20)))).await.expect("two groups");
+        assert_eq!(store.assignments().of_product(PRODUCT).await, Ok(both));
     })
     .await;
 }

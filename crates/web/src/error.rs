@@ -130,6 +130,7 @@ impl From<StoreError> for ApiError {
     fn from(why: StoreError) -> Self {
         match why {
             StoreError::NotFound => Self::new(StatusCode::NOT_FOUND, "Not found"),
+            StoreError::TooMany(why) => Self::bad_request(why),
             StoreError::Taken => Self::errors(StatusCode::CONFLICT, "That name is already in use"),
             StoreError::Damaged(_) => {
                 tracing::error!(%why, "a request met damaged data");

@@ -8,7 +8,7 @@ use sqlx::sqlite::SqliteRow;
 use super::devices::unpack;
 use super::value::Columns;
 use super::{Tables, failed, found, rows};
-use crate::{Assignment, Assignments, Group, StoreError};
+use crate::{Assignment, AssignmentChange, Assignments, Group, StoreError};
 
 #[async_trait]
 impl Assignments for Tables {
@@ -79,11 +79,41 @@ impl Assignments for Tables {
         Ok(products.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
 
-    async fn assign(&self, device: DeviceId, assignment: &Assignment) -> Result<(), StoreError> {
+    async fn assign(
+        &self,
+        product: ProductId,
+        devices: &[DeviceId],
+        change: &AssignmentChange,
+    ) -> Result<Vec<(DeviceId, Assignment)>, StoreError> {
         let mut tx = self.write().await?;
-        write(&mut tx, device, assignment).await?;
-        tx.commit().await.map_err(failed)
+        let mut assigned = members(&mut tx, product, devices).await?;
+        for (device, assignment) in &mut assigned {
+            change.apply(assignment)?;
+            write(&mut tx, *device, assignment).await?;
+        }
+        tx.commit().await.map_err(failed)?;
+        Ok(assigned)
     }
+}
+
+/// Those of the devices that are in the product, by id.
+async fn members(
+    from: &mut SqliteConnection,
+    product: ProductId,
+    devices: &[DeviceId],
+) -> Result<Vec<(DeviceId, Assignment)>, StoreError> {
+    let ids: Vec<&[u8]> = devices.iter().map(|device| &device.0[..]).collect();
+    let head = "SELECT d.id, a.groups_in, a.desired, COALESCE(a.development, 0), d.product \
+                FROM devices AS d LEFT JOIN assignments AS a ON a.device = d.id WHERE d.id IN";
+    let mut assigned = Vec::new();
+    for row in &rows::select_in(from, head, "", &ids).await? {
+        if Columns(row).product(4)? == Some(product) {
+            assigned.push(assignment(row)?);
+        }
+    }
+    assigned.sort_by_key(|(device, _)| *device);
+    assigned.dedup_by_key(|(device, _)| *device);
+    Ok(assigned)
 }
 
 async fn devices_of(

@@ -239,7 +239,8 @@ async fn of_path(
     found.ok_or_else(unknown_version)
 }
 
-async fn in_force(state: &State, product: ProductId) -> Result<Vec<Release>, ApiError> {
+/// The releases of a product that are in force.
+pub(crate) async fn in_force(state: &State, product: ProductId) -> Result<Vec<Release>, ApiError> {
     let all = state.updates.releases(product, RELEASES_SHOWN).await?;
     let in_force = all.into_iter().map(|view| view.release);
     Ok(in_force.filter(|release| release.ended_at.is_none()).collect())

@@ -5,7 +5,7 @@ use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use model::ProductId;
 use serde_json::{Value, json};
-use store::{Assignment, Group};
+use store::{Assignment, AssignmentChange, Group, GroupChange, StoreError};
 
 use crate::api::firmware::{names, unknown_version, version};
 use crate::caller::{Caller, OwnedDevice};
@@ -16,9 +16,8 @@ use crate::state::{State, utc_now};
 /// Longest name, and longest description, in bytes.
 const NAME_BYTES_MAX: usize = 32;
 const DESCRIPTION_BYTES_MAX: usize = 1024;
-/// Groups of a product, and of a device.
+/// Groups of a product.
 const GROUPS_MAX: usize = 200;
-pub(crate) const GROUPS_OF_DEVICE_MAX: usize = 20;
 
 pub(crate) async fn list(
     Shared(state): Shared<State>,
@@ -127,25 +126,26 @@ pub(crate) async fn assign(
     device: &OwnedDevice,
     caller: &Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let mut assignment = assignment(state, device).await?;
+    let mut change = AssignmentChange::default();
     let mut shown = json!({"id": device.id().to_string(), "updated_at": utc_now().to_string()});
     if caller.fields.has("development") {
-        assignment.development = caller.fields.flag("development");
-        shown["development"] = json!(assignment.development);
+        let development = caller.fields.flag("development");
+        change.development = Some(development);
+        shown["development"] = json!(development);
     }
     if caller.fields.has("groups") {
         let names = known(state, product, &names(caller, "groups")).await?;
-        if names.len() > GROUPS_OF_DEVICE_MAX {
-            return Err(ApiError::bad_request("A device is in at most 20 groups"));
-        }
-        assignment.groups = names;
-        shown["groups"] = json!(assignment.groups);
+        shown["groups"] = json!(names);
+        change.groups = Some(GroupChange::Replace(names));
     }
     if caller.fields.has("desired_firmware_version") {
-        assignment.desired = desired(state, product, caller).await?;
-        shown["desired_firmware_version"] = json!(assignment.desired);
+        let desired = desired(state, product, caller).await?;
+        change.desired = Some(desired);
+        shown["desired_firmware_version"] = json!(desired);
     }
-    state.store.assignments().assign(device.id(), &assignment).await?;
+    if state.store.assignments().assign(product, &[device.id()], &change).await?.is_empty() {
+        return Err(StoreError::NotFound.into());
+    }
     state.updates.product_changed(product).await;
     Ok(Json(shown))
 }

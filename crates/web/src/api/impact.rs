@@ -1,15 +1,13 @@
 //! Groups of many devices at once, and what a release would reach.
 
-use std::collections::BTreeMap;
-
 use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use model::DeviceId;
 use serde_json::{Value, json};
-use store::Assignment;
+use store::{Assignment, AssignmentChange, GroupChange};
 
-use super::firmware::{names, version};
-use super::groups::{GROUPS_OF_DEVICE_MAX, known};
+use super::firmware::{in_force, names, version};
+use super::groups::known;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::scope::product_of;
@@ -27,67 +25,41 @@ pub(crate) async fn assign_groups(
 ) -> Result<Json<Value>, ApiError> {
     let product = product_of(&state, &caller, &path).await?.id;
     let groups = known(&state, product, &names(&caller, "groups")).await?;
-    let change = Change::of(&caller)?;
-    let ids = names(&caller, "ids");
-    if ids.is_empty() || ids.len() > DEVICES_MAX {
+    let groups = group_change(&caller, groups)?;
+    let texts = names(&caller, "ids");
+    if texts.is_empty() || texts.len() > DEVICES_MAX {
         return Err(ApiError::bad_request("ids must hold 1 to 1000 device ids"));
     }
-    let members = state.store.assignments().of_product(product).await?;
-    let mut members: BTreeMap<DeviceId, Assignment> = members.into_iter().collect();
-    let (mut updated, mut others, mut invalid) = (Vec::new(), Vec::new(), Vec::new());
-    for text in ids {
-        let Ok(id) = text.parse::<DeviceId>() else {
-            invalid.push(text);
-            continue;
-        };
-        let Some(assignment) = members.get_mut(&id) else {
-            others.push(text);
-            continue;
-        };
-        change.apply(&mut assignment.groups, &groups)?;
-        state.store.assignments().assign(id, assignment).await?;
-        updated.push(text);
+    let (mut ids, mut invalid) = (Vec::new(), Vec::new());
+    for text in texts {
+        match text.parse::<DeviceId>() {
+            Ok(id) => ids.push(id),
+            Err(_) => invalid.push(text),
+        }
     }
+    let change = AssignmentChange { groups: Some(groups), ..AssignmentChange::default() };
+    let changed = state.store.assignments().assign(product, &ids, &change).await?;
     state.updates.product_changed(product).await;
+    let is_changed =
+        |id: &DeviceId| changed.binary_search_by_key(id, |(device, _)| *device).is_ok();
+    let shown = |ids: Vec<DeviceId>| ids.iter().map(DeviceId::to_string).collect::<Vec<_>>();
+    let (updated, others): (Vec<_>, Vec<_>) = ids.into_iter().partition(is_changed);
     Ok(Json(json!({
         "updated": updated.len(),
-        "updatedDeviceIds": updated,
-        "nonmemberDeviceIds": others,
+        "updatedDeviceIds": shown(updated),
+        "nonmemberDeviceIds": shown(others),
         "invalidDeviceIds": invalid,
         "protectedDeviceIds": [],
     })))
 }
 
-/// What is done with groups.
-#[derive(Debug, Clone, Copy)]
-enum Change {
-    Add,
-    Remove,
-    Replace,
-}
-
-impl Change {
-    fn of(caller: &Caller) -> Result<Self, ApiError> {
-        match caller.fields.text("action").as_deref() {
-            Some("add") => Ok(Self::Add),
-            Some("remove") => Ok(Self::Remove),
-            None | Some("replace" | "groups") => Ok(Self::Replace),
-            Some(_) => Err(ApiError::bad_request("action must be add, remove or replace")),
-        }
-    }
-
-    fn apply(self, has: &mut Vec<String>, groups: &[String]) -> Result<(), ApiError> {
-        match self {
-            Self::Add => has.extend_from_slice(groups),
-            Self::Remove => has.retain(|group| !groups.contains(group)),
-            Self::Replace => *has = groups.to_vec(),
-        }
-        has.sort();
-        has.dedup();
-        if has.len() > GROUPS_OF_DEVICE_MAX {
-            return Err(ApiError::bad_request("A device is in at most 20 groups"));
-        }
-        Ok(())
+/// What `action` says to do with these groups.
+fn group_change(caller: &Caller, groups: Vec<String>) -> Result<GroupChange, ApiError> {
+    match caller.fields.text("action").as_deref() {
+        Some("add") => Ok(GroupChange::Add(groups)),
+        Some("remove") => Ok(GroupChange::Remove(groups)),
+        None | Some("replace" | "groups") => Ok(GroupChange::Replace(groups)),
+        Some(_) => Err(ApiError::bad_request("action must be add, remove or replace")),
     }
 }
 
@@ -110,8 +82,14 @@ pub(crate) async fn of_release(
         .collect();
     let groups = known(&state, product, &groups).await?;
     let members = state.store.assignments().of_product(product).await?;
-    let is_meant = |assignment: &Assignment| {
-        groups.is_empty() || assignment.groups.iter().any(|group| groups.contains(group))
+    let in_force = in_force(&state, product).await?;
+    let is_in = |assignment: &Assignment, groups: &[String]| {
+        assignment.groups.iter().any(|group| groups.contains(group))
+    };
+    // A release for all leaves those to the others who have one for their groups.
+    let is_meant = |assignment: &Assignment| match &groups[..] {
+        [] => !in_force.iter().any(|release| is_in(assignment, &release.groups)),
+        groups => is_in(assignment, groups),
     };
     let (mut locked, mut development, mut wanted) = (0_u64, 0_u64, Vec::new());
     for (device, assignment) in members.iter().filter(|(_, assignment)| is_meant(assignment)) {

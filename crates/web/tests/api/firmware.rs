@@ -191,6 +191,13 @@ async fn groups_of_many_devices_change_at_once_and_the_reach_of_a_release_is_tol
     assert_eq!(impact("version=2").await, 1);
     assert_eq!(impact("version=2&groups=canary,lab").await, 1);
     assert_eq!(impact("version=2&groups=lab").await, 0);
+    let made = upload(&world, id, &token, 1, &application(id, 1).build()).await;
+    assert_eq!(made.status.as_u16(), 201, "{made:?}");
+    let release = format!("/v1/products/{id}/firmware/release");
+    let release = |body: Value| world.ask("PUT", &release, &token, body);
+    release(json!({"version": 1, "groups": ["canary"]})).await.ok();
+    assert_eq!(impact("version=2").await, 0, "it has a release for its group");
+    release(json!({"version": 1})).await.ok();
     let body = json!({"ids": [device], "groups": ["canary"], "action": "remove"});
     world.ask("PUT", &devices, &token, body).await.ok();
     assert_eq!(impact("version=2&groups=canary").await, 0);
