@@ -21,6 +21,9 @@ use crate::safe_modes::SafeModes;
 use crate::shared::Shared;
 use crate::{Billing, EventHub, Health};
 
+/// Devices that the shards are asked about at once, so that none is kept from its work for long.
+const STATES_AT_ONCE: usize = 1_000;
+
 /// The way to the shards. Cheap to clone; every request goes through a bounded inbox and is answered
 /// with [`Refusal::Unavailable`] when that is full. Dropping a returned future gives up the answer:
 /// a call that was not sent to its device yet is taken out, any other finishes.
@@ -249,6 +252,18 @@ impl Handle {
         &self,
         devices: &[DeviceId],
     ) -> BTreeMap<DeviceId, DeviceState> {
+        let mut known = BTreeMap::new();
+        for some in devices.chunks(STATES_AT_ONCE) {
+            self.add_live_states(some, &mut known).await;
+        }
+        known
+    }
+
+    async fn add_live_states(
+        &self,
+        devices: &[DeviceId],
+        known: &mut BTreeMap<DeviceId, DeviceState>,
+    ) {
         let mut by_shard = BTreeMap::<u8, Vec<DeviceId>>::new();
         for device in devices {
             if let Some(shard) = self.shared.registry.session_shard(*device) {
@@ -258,13 +273,11 @@ impl Handle {
         let asked = by_shard.into_iter().map(|(shard, devices)| async move {
             self.ask(shard, None, Request::States { devices }).await
         });
-        let mut known = BTreeMap::new();
         for reply in join_all(asked).await {
             if let Ok(Reply::States(states)) = reply {
                 known.extend(states.into_iter().map(|state| (state.device, state)));
             }
         }
-        known
     }
 
     /// To be called after the store's row of a device was written (owner, product, name, key) or

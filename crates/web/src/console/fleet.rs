@@ -18,7 +18,7 @@ use super::kept::Kept;
 
 /// How old what is known of the devices' state may be, if reading it takes little time.
 const FRESH: Duration = Duration::from_secs(2);
-/// Devices asked of the shards at once, so that none is kept from its work for long.
+/// Devices whose whole states are held at once.
 const ASKED_AT_ONCE: usize = 1_000;
 /// Accounts whose fleets are kept; a further one takes the place of the one asked longest ago.
 const KEPT_MAX: usize = 8;
