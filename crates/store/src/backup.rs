@@ -12,6 +12,7 @@ use std::path::Path;
 use sqlx::Connection;
 
 use crate::inspect::{Inspection, connect, inspect};
+use crate::journal::disk;
 use crate::{FilesConfig, OpenError, private};
 
 /// What belongs to the process and not to the data.
@@ -21,22 +22,28 @@ const LEFT_OUT: [&str; 5] =
 /// Copies `folder` to `to`, which must not be there or be empty, and looks at the copy.
 ///
 /// # Errors
-/// There is no data folder, `to` holds something, or a file cannot be read or written. If segments of the
-/// journal went while it was copied, that is a problem of the [`Inspection`]: take it again.
+/// There is no data folder, `to` holds something, or a file cannot be read or written. What the copy lacks,
+/// such as a firmware file that was removed while it was made, is a problem of the [`Inspection`].
 pub async fn backup(
     folder: &Path,
     to: &Path,
     files: &FilesConfig,
 ) -> Result<Inspection, OpenError> {
-    let tables = folder.join("store.sqlite");
-    if !tables.is_file() {
+    if !folder.join("store.sqlite").is_file() {
         return Err(OpenError::NotAFolder { path: folder.to_owned() });
     }
     empty_folder(to).and_then(|()| outside(folder, to)).map_err(|source| at(to, source))?;
-    copy_tables(&tables, &to.join("store.sqlite")).await?;
-    copy_folder(&folder.join("journal"), &to.join("journal")).map_err(|source| at(to, source))?;
+    copy_tables_and_journal(folder, to).await?;
     copy_rest(folder, to).map_err(|source| at(to, source))?;
     inspect(to, files).await
+}
+
+/// A server that runs removes no segment meanwhile, however long it takes.
+async fn copy_tables_and_journal(folder: &Path, to: &Path) -> Result<(), OpenError> {
+    let journal = folder.join("journal");
+    let _held = disk::hold(&journal);
+    copy_tables(&folder.join("store.sqlite"), &to.join("store.sqlite")).await?;
+    copy_folder(&journal, &to.join("journal")).map_err(|source| at(to, source))
 }
 
 fn at(path: &Path, source: io::Error) -> OpenError {

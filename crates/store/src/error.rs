@@ -20,7 +20,7 @@ pub enum OpenError {
         offset: u64,
     },
     /// The database file cannot be used.
-    #[error("{path}: {why}. If the file is damaged, restore the data folder from a backup", path = path.display())]
+    #[error("{path}: {why}. If the disk is full, make room; if the file is damaged, restore the data folder from a backup", path = path.display())]
     Database {
         /// Which file.
         path: PathBuf,

@@ -87,6 +87,6 @@ pub trait Firmware: Send + Sync {
     async fn delete_module(&self, file: FileHash) -> Result<(), StoreError>;
     /// Whether a product, a system module or an update that is not over needs the file.
     async fn is_used(&self, file: FileHash) -> Result<bool, StoreError>;
-    /// The files that products and system modules need.
+    /// The files that products, system modules and updates that are not over need.
     async fn files(&self) -> Result<Vec<FileHash>, StoreError>;
 }

@@ -1,14 +1,15 @@
 //! Looks whether a data folder is whole, without changing what it holds. A server may be using it.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Connection, Row, SqliteConnection};
 
 use crate::journal::disk::{self, Disk, SegmentFile};
-use crate::journal::log::Log;
 use crate::journal::scan::scan;
+use crate::sqlite::FILES_NEEDED;
 use crate::{FileHash, Files, FilesConfig, OpenError};
 
 /// What was found in a data folder.
@@ -38,15 +39,14 @@ pub async fn inspect(folder: &Path, files: &FilesConfig) -> Result<Inspection, O
         return Err(OpenError::NotAFolder { path: folder.to_owned() });
     }
     let mut found = Inspection::default();
+    // A server that runs removes no segment between the two.
+    let _held = disk::hold(&folder.join("journal"));
     // The journal is read behind the tables: what those hold is in there, or was.
-    let folded = match tables(&file, folder, files, &mut found).await {
-        Ok(folded) => folded,
-        Err(error) => {
-            found.problems.push(format!("{}: {error}", file.display()));
-            0
-        }
-    };
-    if let Err(error) = journal(&folder.join("journal"), folded, &mut found) {
+    let folded = tables(&file, folder, files, &mut found).await;
+    if let Err(error) = &folded {
+        found.problems.push(format!("{}: {error}", file.display()));
+    }
+    if let Err(error) = journal(&folder.join("journal"), folded.ok(), &mut found) {
         found.problems.push(error.to_string());
     }
     Ok(found)
@@ -89,9 +89,7 @@ async fn firmware(
     files: &FilesConfig,
     found: &mut Inspection,
 ) -> Result<(), sqlx::Error> {
-    let sql = "SELECT file FROM firmware UNION SELECT file FROM system_modules \
-               UNION SELECT file FROM updates WHERE is_open = 1";
-    let rows = sqlx::query(sql).fetch_all(connection).await?;
+    let rows = sqlx::query(FILES_NEEDED).fetch_all(connection).await?;
     if rows.is_empty() {
         return Ok(());
     }
@@ -112,76 +110,46 @@ async fn firmware(
     Ok(())
 }
 
-fn journal(folder: &Path, folded: u64, found: &mut Inspection) -> Result<(), OpenError> {
+/// `folded` is absent when the tables do not tell how far they reach: then nothing is known to be missing
+/// before the first segment.
+fn journal(folder: &Path, folded: Option<u64>, found: &mut Inspection) -> Result<(), OpenError> {
     if !folder.is_dir() {
         return Err(OpenError::NotAFolder { path: folder.to_owned() });
     }
-    let io = |source| OpenError::Io { path: folder.to_owned(), source };
-    let disk = disk::Folder::new(folder).map_err(io)?;
-    let log = scan(Arc::new(Untouched(disk)), folded)?;
-    found.entries = entries(&log).map_err(io)?;
+    let disk = Untouched(disk::Folder::at(folder));
+    let firsts = disk.list().map_err(|source| OpenError::Io { path: folder.to_owned(), source })?;
+    let folded = folded.or_else(|| firsts.first().copied()).unwrap_or(0);
+    let log = scan(Arc::new(disk), folded)?;
+    let segments = log.segments_from(0);
+    found.entries = segments.iter().map(|segment| segment.next - segment.first).sum();
     Ok(())
-}
-
-fn entries(log: &Log) -> std::io::Result<u64> {
-    let mut count = 0;
-    for segment in log.segments_from(0) {
-        let mut reader = log.read(&segment)?;
-        while let Some(batch) = reader.next_batch()? {
-            for entry in batch.entries() {
-                entry?;
-                count += 1;
-            }
-        }
-    }
-    Ok(count)
 }
 
 /// The journal's folder, of which nothing is cut: the torn end may be what a server is writing.
 struct Untouched(disk::Folder);
 
 impl Disk for Untouched {
-    fn list(&self) -> std::io::Result<Vec<u64>> {
+    fn list(&self) -> io::Result<Vec<u64>> {
         self.0.list()
     }
 
-    fn create(&self, _first: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
-        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+    fn create(&self, _first: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 
-    fn open(&self, first: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(UntouchedFile(self.0.open(first)?)))
+    fn open(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
+        self.0.open(first)
     }
 
-    fn remove(&self, _first: u64) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
+    fn cut(&self, _first: u64, _bytes: u64) -> io::Result<()> {
+        Ok(())
     }
 
-    fn path(&self, first: u64) -> std::path::PathBuf {
+    fn remove(&self, _first: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn path(&self, first: u64) -> PathBuf {
         self.0.path(first)
-    }
-}
-
-struct UntouchedFile(Arc<dyn SegmentFile>);
-
-impl SegmentFile for UntouchedFile {
-    fn bytes(&self) -> std::io::Result<u64> {
-        self.0.bytes()
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> std::io::Result<usize> {
-        self.0.read_at(buffer, offset)
-    }
-
-    fn write_at(&self, _bytes: &[u8], _offset: u64) -> std::io::Result<()> {
-        Err(std::io::ErrorKind::ReadOnlyFilesystem.into())
-    }
-
-    fn truncate(&self, _bytes: u64) -> std::io::Result<()> {
-        Ok(())
-    }
-
-    fn sync(&self) -> std::io::Result<()> {
-        Ok(())
     }
 }

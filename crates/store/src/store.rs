@@ -294,6 +294,12 @@ impl Store {
         self.fold.settle().await
     }
 
+    /// What is wrong with the tables, for the operator; absent when what the journal holds gets there.
+    /// Nothing is lost meanwhile: the journal keeps what is not folded.
+    pub fn complaint(&self) -> Option<&'static str> {
+        self.fold.complaint()
+    }
+
     /// Folds what is left, closes the tables and gives the folder free. Not calling it costs a little
     /// work at the next open and loses nothing.
     ///

@@ -1,27 +1,17 @@
 //! Who may come in: people by invitation, devices unless a product denies them. And what stays of them.
 
-use std::future::Future;
+mod support;
+
 use std::sync::Arc;
 
 use model::journal::Entry;
 use model::{AccountId, DescribePart, DeviceId, KeyHash, Metric, ProductId, Timestamp};
 use store::{DeviceKey, Invitation, NewDevice, Product, Store, StoreError, TokenHash};
+use support::{NOW, account, on_each};
 
-const NOW: Timestamp = Timestamp(1_769_862_896_789);
 const DAY_MS: i64 = 86_400_000;
 const DEVICE: DeviceId = DeviceId([0xe0; 12]);
 const PRODUCT: ProductId = ProductId(10_000);
-
-/// Runs a test on a store in a folder and on one in memory.
-async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<Store>) -> F) {
-    let folder = tempfile::tempdir().expect("a folder");
-    test(Arc::new(Store::open(folder.path()).await.expect("opens"))).await;
-    test(Arc::new(Store::in_memory().await.expect("opens"))).await;
-}
-
-async fn account(store: &Store, email: &str) -> AccountId {
-    store.accounts().create(email, "hash", NOW).await.expect("new").id
-}
 
 fn day(number: i64) -> Timestamp {
     Timestamp(NOW.0 + number * DAY_MS)

@@ -1,25 +1,13 @@
 //! Agreements, notices and closed periods, on each kind of store.
 
-use std::future::Future;
-use std::sync::Arc;
+mod support;
 
 use model::journal::{Carried, Charge, Entry, MessageName, OperationKind};
-use model::{AccountId, Bearer, DeviceId, Timestamp, Traffic};
+use model::{AccountId, Bearer, DeviceId, Traffic};
 use store::{
     ClosedPeriod, Decided, Hour, NewDevice, NewNotice, OpenUsage, Product, Store, StoredAgreement,
 };
-
-const NOW: Timestamp = Timestamp(1_769_862_896_789);
-
-async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<Store>) -> F) {
-    let folder = tempfile::tempdir().expect("a folder");
-    test(Arc::new(Store::open(folder.path()).await.expect("opens"))).await;
-    test(Arc::new(Store::in_memory().await.expect("opens"))).await;
-}
-
-async fn account(store: &Store, email: &str) -> AccountId {
-    store.accounts().create(email, "hash", NOW).await.expect("new").id
-}
+use support::{NOW, account, on_each};
 
 fn decided(account: AccountId, opened: i64, closes: i64) -> Decided {
     let agreement = StoredAgreement {

@@ -1,6 +1,7 @@
 //! The same tests for every kind of store.
 
-use std::future::Future;
+mod support;
+
 use std::path::Path;
 use std::sync::Arc;
 
@@ -16,19 +17,7 @@ use store::{
     CLAIM_CODE_CHARS, CLAIM_CODE_LIFE_MS, DeviceKey, Hour, Missed, NewDevice, OpenError, Product,
     Redeemed, RefreshToken, Store, StoreError, Sum, Token, TokenHash,
 };
-
-const NOW: Timestamp = Timestamp(1_769_862_896_789);
-
-/// Runs a test on a store in a folder and on one in memory.
-async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<Store>) -> F) {
-    let folder = tempfile::tempdir().expect("a folder");
-    test(Arc::new(Store::open(folder.path()).await.expect("opens"))).await;
-    test(Arc::new(Store::in_memory().await.expect("opens"))).await;
-}
-
-async fn account(store: &Store, email: &str) -> AccountId {
-    store.accounts().create(email, "hash", NOW).await.expect("new").id
-}
+use support::{NOW, account, on_each};
 
 fn device(number: u32) -> DeviceId {
     let mut id = [0xe0; 12];

@@ -1,23 +1,15 @@
 //! Firmware files, products' firmware, groups, releases and updates, on every kind of store.
 
-use std::future::Future;
-use std::sync::Arc;
+mod support;
 
 use model::{AccountId, DeviceId, ProductId, Timestamp};
 use store::{
     Assignment, AssignmentChange, FileHash, Group, GroupChange, NewDevice, Product,
     ProductFirmware, Release, Store, StoreError, StoredUpdate, SystemModule,
 };
+use support::{NOW, on_each};
 
-const NOW: Timestamp = Timestamp(1_769_862_896_789);
 const PRODUCT: ProductId = ProductId(12_345);
-
-/// Runs a test on a store in a folder and on one in memory.
-async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<Store>) -> F) {
-    let folder = tempfile::tempdir().expect("a folder");
-    test(Arc::new(Store::open(folder.path()).await.expect("opens"))).await;
-    test(Arc::new(Store::in_memory().await.expect("opens"))).await;
-}
 
 async fn product(store: &Store) -> AccountId {
     let account = store.accounts().create("a@x", "hash", NOW).await.expect("new").id;
@@ -122,6 +114,7 @@ async fn firmware_of_a_product_is_kept_by_version() {
         assert_eq!(store.firmware().delete(PRODUCT, 1).await, Err(StoreError::NotFound));
         assert_eq!(store.firmware().is_used(two.file).await, Ok(true));
         assert_eq!(store.firmware().is_used(FileHash([1; 32])).await, Ok(false));
+        assert_eq!(store.firmware().files().await, Ok(vec![FileHash([2; 32])]));
         store.products().delete(PRODUCT).await.expect("removed");
         assert_eq!(store.firmware().list(PRODUCT).await, Ok(vec![]));
     })
@@ -268,4 +261,5 @@ async fn an_update_that_is_not_over_is_found_after_a_restart() {
     assert_eq!(store.updates().last_id().await, Ok(3));
     assert_eq!(store.firmware().is_used(FileHash([2; 32])).await, Ok(true));
     assert_eq!(store.firmware().is_used(FileHash([1; 32])).await, Ok(false));
+    assert_eq!(store.firmware().files().await, Ok(vec![FileHash([2; 32])]));
 }

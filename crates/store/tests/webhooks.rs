@@ -1,23 +1,10 @@
 //! Webhooks, OAuth clients and second factors, on every kind of store.
 
-use std::future::Future;
-use std::sync::Arc;
+mod support;
 
 use model::{AccountId, ProductId, Timestamp};
-use store::{Client, Store, StoreError, TokenHash, Webhook, WebhookDay};
-
-const NOW: Timestamp = Timestamp(1_769_862_896_789);
-
-/// Runs a test on a store in a folder and on one in memory.
-async fn on_each<F: Future<Output = ()>>(test: impl Fn(Arc<Store>) -> F) {
-    let folder = tempfile::tempdir().expect("a folder");
-    test(Arc::new(Store::open(folder.path()).await.expect("opens"))).await;
-    test(Arc::new(Store::in_memory().await.expect("opens"))).await;
-}
-
-async fn account(store: &Store, email: &str) -> AccountId {
-    store.accounts().create(email, "hash", NOW).await.expect("new").id
-}
+use store::{Client, StoreError, TokenHash, Webhook, WebhookDay};
+use support::{NOW, account, on_each};
 
 fn webhook(id: &str, account: AccountId) -> Webhook {
     Webhook {

@@ -13,9 +13,9 @@ use model::{
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::Folder;
+use super::{FoldThread, Folder};
 use crate::journal::Journal;
-use crate::journal::disk::{Disk, Memory};
+use crate::journal::disk::{Disk, Memory, SegmentFile};
 use crate::journal::log::Log;
 use crate::journal::scan::scan;
 use crate::sqlite::Tables;
@@ -273,4 +273,47 @@ async fn a_sweep_removes_what_no_device_has_and_nothing_else() {
     assert_eq!(outcome(&tables).await, before);
     assert_eq!(tables.vitals(device(0), 9).await, Ok(vec![]));
     assert!(before.recovery.devices.iter().any(|device| device.row.description.is_some()));
+}
+
+/// Segments whose reading is a mistake of the program.
+#[derive(Default)]
+struct Broken(Memory);
+
+impl Disk for Broken {
+    fn list(&self) -> std::io::Result<Vec<u64>> {
+        self.0.list()
+    }
+    fn create(&self, first: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
+        self.0.create(first)
+    }
+    fn open(&self, _first: u64) -> std::io::Result<Arc<dyn SegmentFile>> {
+        panic!("on purpose")
+    }
+    fn cut(&self, first: u64, bytes: u64) -> std::io::Result<()> {
+        self.0.cut(first, bytes)
+    }
+    fn remove(&self, first: u64) -> std::io::Result<()> {
+        self.0.remove(first)
+    }
+    fn path(&self, first: u64) -> std::path::PathBuf {
+        self.0.path(first)
+    }
+}
+
+#[tokio::test]
+async fn a_panic_of_the_thread_is_told_and_nobody_waits_for_it() {
+    let log = Arc::new(scan(Arc::new(Broken::default()), 1).expect("empty"));
+    let tables = tables().await;
+    let folder = fresh(&log, &tables).await;
+    let thread = FoldThread::start(folder, Arc::clone(&log)).expect("a thread");
+    assert_eq!(thread.settle().await, Ok(()));
+    assert_eq!(thread.complaint(), None);
+    let mut journal = Journal::new(Arc::clone(&log), Arc::default());
+    let entry = entry(&mut StdRng::seed_from_u64(1), NOW);
+    journal.append(NOW, &[entry]).expect("memory");
+    for _ in 0..2 {
+        assert!(thread.settle().await.is_err());
+        let told = thread.complaint().expect("a complaint");
+        assert!(told.contains("fold has failed"), "{told}");
+    }
 }

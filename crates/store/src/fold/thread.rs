@@ -1,5 +1,6 @@
 //! The thread that folds while the server runs.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -26,6 +27,8 @@ const SWEEP_EACH: Duration = Duration::from_secs(3600);
 const READ_PAUSE: Duration = Duration::from_millis(100);
 /// The pause after a failure.
 const FAILURE_PAUSE: Duration = Duration::from_secs(1);
+/// What is told meanwhile; the log says why.
+const REFUSED: &str = "the database refuses what the journal holds: see the log";
 
 /// The fold's thread, as the store holds it.
 pub(crate) struct FoldThread {
@@ -42,6 +45,10 @@ struct Shared {
 #[derive(Default)]
 struct Asked {
     stop: bool,
+    /// Nobody answers any more.
+    ended: bool,
+    /// What is wrong, for the operator.
+    complaint: Option<&'static str>,
     settle: Vec<(u64, oneshot::Sender<Result<(), StoreError>>)>,
 }
 
@@ -53,8 +60,21 @@ impl FoldThread {
     pub(crate) fn start(folder: Folder, log: Arc<Log>) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let worker = Worker::new(folder, Arc::clone(&log), Arc::clone(&shared))?;
-        let thread = std::thread::Builder::new().name("fold".into()).spawn(|| worker.run())?;
+        let its = Arc::clone(&shared);
+        let work = move || {
+            if catch_unwind(AssertUnwindSafe(|| worker.run())).is_err() {
+                tracing::error!("the thread that folds the journal failed; restart the server");
+                held(&its.asked).complaint = Some("the thread fold has failed: restart the server");
+            }
+            its.end();
+        };
+        let thread = std::thread::Builder::new().name("fold".into()).spawn(work)?;
         Ok(Self { shared, log, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// What is wrong, for the operator; absent when what the journal holds gets into the tables.
+    pub(crate) fn complaint(&self) -> Option<&'static str> {
+        held(&self.shared.asked).complaint
     }
 
     /// Waits until every entry before this call is in the tables.
@@ -63,9 +83,15 @@ impl FoldThread {
     /// The tables cannot be written, or the thread has ended.
     pub(crate) async fn settle(&self) -> Result<(), StoreError> {
         let (sender, receiver) = oneshot::channel();
-        held(&self.shared.asked).settle.push((self.log.next(), sender));
+        {
+            let mut asked = held(&self.shared.asked);
+            if asked.ended {
+                return Err(closed());
+            }
+            asked.settle.push((self.log.next(), sender));
+        }
         self.log.wake();
-        receiver.await.unwrap_or_else(|_| Err(StoreError::Unavailable("closed".into())))
+        receiver.await.unwrap_or_else(|_| Err(closed()))
     }
 
     /// Ends it after the write under way; what is not written is read again at the next start.
@@ -73,7 +99,7 @@ impl FoldThread {
         held(&self.shared.asked).stop = true;
         self.log.wake();
         if let Some(thread) = held(&self.thread).take() {
-            // It panicked if this fails, which the panic told already.
+            // A panic was told when it happened.
             let _ = thread.join();
         }
     }
@@ -82,6 +108,18 @@ impl FoldThread {
 impl Drop for FoldThread {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+impl Shared {
+    /// Answers whoever waits: nothing is folded any more.
+    fn end(&self) {
+        let mut asked = held(&self.asked);
+        asked.ended = true;
+        for (_, sender) in asked.settle.drain(..) {
+            // Whoever asked may have gone.
+            let _ = sender.send(Err(closed()));
+        }
     }
 }
 
@@ -114,8 +152,9 @@ impl Worker {
 
     fn run(mut self) {
         while !held(&self.shared.asked).stop {
-            if let Err(error) = self.turn() {
-                tracing::error!(%error, "the journal is not folded into the tables");
+            let turn = self.turn();
+            self.report(&turn);
+            if let Err(error) = turn {
                 self.answer(&Err(error));
                 self.due = None;
                 self.log.wait(u64::MAX, Some(Instant::now() + FAILURE_PAUSE));
@@ -123,7 +162,19 @@ impl Worker {
             }
             self.wait();
         }
-        self.answer(&Err(StoreError::Unavailable("closed".into())));
+    }
+
+    /// One line when it breaks and one when it is well again, however long that takes.
+    fn report(&self, turn: &Result<(), StoreError>) {
+        let complaint = turn.is_err().then_some(REFUSED);
+        let before = std::mem::replace(&mut held(&self.shared.asked).complaint, complaint);
+        match turn {
+            Err(error) if before.is_none() => {
+                tracing::error!(%error, "the journal is not folded into the database; it is tried again each second");
+            }
+            Ok(()) if before.is_some() => tracing::info!("the journal is folded again"),
+            Ok(()) | Err(_) => {}
+        }
     }
 
     fn turn(&mut self) -> Result<(), StoreError> {
@@ -181,6 +232,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn closed() -> StoreError {
+    StoreError::Unavailable("closed".into())
 }
 
 fn utc() -> Timestamp {

@@ -1,7 +1,7 @@
 //! Where segments lie: a folder, or memory for tests.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,14 @@ pub(crate) trait Disk: Send + Sync {
     fn list(&self) -> io::Result<Vec<u64>>;
     /// Creates a segment, or empties one of this name, and makes its name durable.
     fn create(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>>;
-    /// Opens a segment.
+    /// Opens a segment to read it.
     fn open(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>>;
+    /// Cuts everything of a segment behind `bytes`, durably.
+    fn cut(&self, first: u64, bytes: u64) -> io::Result<()>;
+    /// Leave to take segments out; `None` while somebody holds them ([`hold`]).
+    fn leave_to_remove(&self) -> Option<Leave> {
+        Some(Leave(None))
+    }
     /// Takes a segment out: it is kept aside if that is wanted, else removed. One that is open stays
     /// readable.
     fn remove(&self, first: u64) -> io::Result<()>;
@@ -36,6 +42,19 @@ pub(crate) trait Disk: Send + Sync {
     }
     /// How the operator finds it.
     fn path(&self, first: u64) -> PathBuf;
+}
+
+/// While this exists nobody can begin to hold the segments.
+pub(crate) struct Leave(
+    #[expect(dead_code, reason = "its lock ends when it is dropped")] Option<File>,
+);
+
+/// Sees to it that no process takes segments out of this folder until what it gives is dropped, or until
+/// this process ends. `None`: the file system has no such locks.
+pub(crate) fn hold(folder: &Path) -> Option<File> {
+    let folder = File::open(folder).ok()?;
+    folder.lock_shared().ok()?;
+    Some(folder)
 }
 
 /// How many segments are kept aside: until one of the two is reached. Zero: none.
@@ -71,8 +90,12 @@ impl Folder {
     /// Uses this folder, creating it if need be.
     pub(crate) fn new(path: &Path) -> io::Result<Self> {
         private::own_folder(path)?;
-        let kept = KeptFolder::beside(path);
-        Ok(Self { path: path.to_owned(), kept })
+        Ok(Self::at(path))
+    }
+
+    /// The same of a folder that is left as it is.
+    pub(crate) fn at(path: &Path) -> Self {
+        Self { path: path.to_owned(), kept: KeptFolder::beside(path) }
     }
 }
 
@@ -88,7 +111,21 @@ impl Disk for Folder {
     }
 
     fn open(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
-        Ok(Arc::new(OpenOptions::new().read(true).write(true).open(self.path(first))?))
+        Ok(Arc::new(File::open(self.path(first))?))
+    }
+
+    fn cut(&self, first: u64, bytes: u64) -> io::Result<()> {
+        let file = File::options().write(true).open(self.path(first))?;
+        file.set_len(bytes)?;
+        file.sync_data()
+    }
+
+    fn leave_to_remove(&self) -> Option<Leave> {
+        let folder = File::open(&self.path).ok()?;
+        match folder.try_lock() {
+            Err(TryLockError::WouldBlock) => None,
+            Ok(()) | Err(TryLockError::Error(_)) => Some(Leave(Some(folder))),
+        }
     }
 
     fn remove(&self, first: u64) -> io::Result<()> {
@@ -177,6 +214,10 @@ impl Disk for Memory {
     fn open(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
         let segment = held(&self.segments).get(&first).cloned();
         Ok(segment.ok_or(io::ErrorKind::NotFound)?)
+    }
+
+    fn cut(&self, first: u64, bytes: u64) -> io::Result<()> {
+        self.open(first)?.truncate(bytes)
     }
 
     fn remove(&self, first: u64) -> io::Result<()> {

@@ -108,8 +108,10 @@ impl Log {
     }
 
     /// Removes the segments that nobody needs: folded up to `folded`, older than what is remembered
-    /// of copies, and out of the replay window. The newest one stays.
+    /// of copies, and out of the replay window. The newest one stays, and all stay while somebody holds
+    /// them: what is left is removed by a later call.
     pub(crate) fn prune(&self, folded: u64, now: Timestamp) {
+        let Some(_leave) = self.disk.leave_to_remove() else { return };
         while let Some(first) = self.take_prunable(folded, now) {
             if let Err(error) = self.disk.remove(first) {
                 let path = self.disk.path(first);
@@ -135,5 +137,31 @@ impl Log {
 
     fn state(&self) -> MutexGuard<'_, State> {
         held(&self.state)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::disk::{Folder, hold};
+
+    #[test]
+    fn no_segment_is_removed_while_somebody_holds_the_folder() {
+        let path = tempfile::tempdir().expect("a folder");
+        let folder = Folder::new(path.path()).expect("a folder");
+        let segment =
+            |first| Segment { first, next: first + 1, salt: 1, end: 32, at: Timestamp(0) };
+        for first in [1, 2] {
+            folder.create(first).expect("a segment");
+        }
+        let log = Log::new(Arc::new(folder), vec![segment(1), segment(2)], 3);
+        let names = || log.disk().list().expect("readable");
+        let held = hold(path.path());
+        assert!(held.is_some());
+        log.prune(3, Timestamp(1_000_000));
+        assert_eq!(names(), [1, 2]);
+        drop(held);
+        log.prune(3, Timestamp(1_000_000));
+        assert_eq!(names(), [2]);
     }
 }

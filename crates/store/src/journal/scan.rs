@@ -50,7 +50,7 @@ fn scan_segment(
     let torn = limit == u64::MAX && !sound_batch_behind(&bytes, &segment);
     refuse_unless(complete || torn || limit <= folded, disk, first, segment.end)?;
     if torn && segment.end < bytes.len() as u64 {
-        file.truncate(segment.end).and_then(|()| file.sync()).map_err(failed)?;
+        disk.cut(first, segment.end).map_err(failed)?;
     }
     Ok((segment.next > segment.first).then_some(segment))
 }

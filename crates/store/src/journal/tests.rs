@@ -356,6 +356,9 @@ impl Disk for Faulty {
     fn open(&self, first: u64) -> io::Result<Arc<dyn SegmentFile>> {
         self.memory.open(first)
     }
+    fn cut(&self, first: u64, bytes: u64) -> io::Result<()> {
+        self.memory.cut(first, bytes)
+    }
     fn remove(&self, first: u64) -> io::Result<()> {
         self.memory.remove(first)
     }

@@ -105,19 +105,14 @@ impl Found {
 /// The journal cannot be read.
 pub(crate) fn recent_sources(log: &Log) -> io::Result<HashMap<DeviceId, Vec<Source>>> {
     let segments = log.segments_from(0);
-    let recent = recent_segments(&segments);
-    let mut sources = HashMap::<DeviceId, Vec<Source>>::new();
-    let from = recent_batches(log, recent)?;
-    for segment in recent {
+    let mut recent = Recent::default();
+    for segment in recent_segments(&segments) {
         let mut reader = log.read(segment)?;
         while let Some(batch) = reader.next_batch()? {
-            if batch.first >= from {
-                remember(&mut sources, batch)?;
-            }
+            recent.read(batch)?;
         }
     }
-    sources.values_mut().for_each(keep_newest);
-    Ok(sources)
+    Ok(recent.sources())
 }
 
 /// The last segments, of which only the first may hold what is too old.
@@ -133,47 +128,50 @@ fn recent_segments(segments: &[Segment]) -> &[Segment] {
     &segments[segments.len() - count..]
 }
 
-/// The place of the first batch that is recent.
-fn recent_batches(log: &Log, segments: &[Segment]) -> io::Result<u64> {
-    let mut times = Vec::new();
-    for segment in segments {
-        let mut reader = log.read(segment)?;
-        while let Some(batch) = reader.next_batch()? {
-            times.push((batch.first, batch.at));
-        }
-    }
-    let mut age = Duration::ZERO;
-    let mut from = u64::MAX;
-    let mut newer: Option<Timestamp> = None;
-    for (first, at) in times.into_iter().rev() {
-        age += newer.map_or(Duration::ZERO, |newer| passed(at, newer));
-        if age > DUPLICATES_KEPT {
-            break;
-        }
-        (from, newer) = (first, Some(at));
-    }
-    Ok(from)
-}
-
 /// From one commit to the next one: nothing if the clock was set back between them.
 fn passed(earlier: Timestamp, later: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(later.0.saturating_sub(earlier.0)).unwrap_or(0))
 }
 
-fn remember(sources: &mut HashMap<DeviceId, Vec<Source>>, batch: Batch<'_>) -> io::Result<()> {
-    for entry in batch.entries() {
-        let (_, entry) = entry?;
-        if let Some(device) = starts_empty(&entry) {
-            sources.remove(&device);
+/// What was read so far.
+#[derive(Default)]
+struct Recent {
+    /// The time from the first batch to the newest one.
+    passed: Duration,
+    newest: Option<Timestamp>,
+    /// For each device oldest first, with the time from the first batch to its own.
+    sources: HashMap<DeviceId, Vec<(Duration, Source)>>,
+}
+
+impl Recent {
+    fn read(&mut self, batch: Batch<'_>) -> io::Result<()> {
+        self.passed += self.newest.map_or(Duration::ZERO, |newest| passed(newest, batch.at));
+        self.newest = Some(batch.at);
+        for entry in batch.entries() {
+            let (_, entry) = entry?;
+            if let Some(device) = starts_empty(&entry) {
+                self.sources.remove(&device);
+            }
+            let Some((device, source)) = source_of(&entry) else { continue };
+            let kept = self.sources.entry(device).or_default();
+            kept.push((self.passed, source));
+            if kept.len() >= 2 * DUPLICATES_MAX {
+                keep_newest(kept);
+            }
         }
-        let Some((device, source)) = source_of(&entry) else { continue };
-        let kept = sources.entry(device).or_default();
-        kept.push(source);
-        if kept.len() >= 2 * DUPLICATES_MAX {
-            keep_newest(kept);
-        }
+        Ok(())
     }
-    Ok(())
+
+    fn sources(self) -> HashMap<DeviceId, Vec<Source>> {
+        let Self { passed, sources, .. } = self;
+        let recent = |mut kept: Vec<(Duration, Source)>| {
+            keep_newest(&mut kept);
+            kept.retain(|(at, _)| passed.saturating_sub(*at) <= DUPLICATES_KEPT);
+            kept.into_iter().map(|(_, source)| source).collect::<Vec<_>>()
+        };
+        let sources = sources.into_iter().map(|(device, kept)| (device, recent(kept)));
+        sources.filter(|(_, kept)| !kept.is_empty()).collect()
+    }
 }
 
 /// The device whose message ids begin anew with this entry.
@@ -192,7 +190,7 @@ fn starts_empty(entry: &Stored<'_>) -> Option<DeviceId> {
     }
 }
 
-fn keep_newest(sources: &mut Vec<Source>) {
+fn keep_newest(sources: &mut Vec<(Duration, Source)>) {
     let surplus = sources.len().saturating_sub(DUPLICATES_MAX);
     sources.drain(..surplus);
 }

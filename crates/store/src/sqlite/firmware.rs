@@ -9,6 +9,10 @@ use super::value::{Columns, number};
 use super::{Tables, failed, found};
 use crate::{FileHash, Firmware, ProductFirmware, StoreError, SystemModule};
 
+/// The files that products, system modules and updates that are not over need.
+pub(crate) const FILES_NEEDED: &str = "SELECT file FROM firmware \
+    UNION SELECT file FROM system_modules UNION SELECT file FROM updates WHERE is_open = 1";
+
 /// A query for firmware, with what stands behind the table.
 macro_rules! select_firmware {
     ($rest:literal) => {
@@ -111,8 +115,7 @@ impl Firmware for Tables {
     }
 
     async fn files(&self) -> Result<Vec<FileHash>, StoreError> {
-        let sql = "SELECT file FROM firmware UNION SELECT file FROM system_modules";
-        let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(failed)?;
+        let rows = sqlx::query(FILES_NEEDED).fetch_all(&self.pool).await.map_err(failed)?;
         rows.iter().map(|row| Ok(FileHash(Columns(row).hash(0)?))).collect()
     }
 }

@@ -41,6 +41,7 @@ use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, Transaction};
 
 use crate::{OpenError, StoreError};
 
+pub(crate) use firmware::FILES_NEEDED;
 pub use roll_up::{RollUp, Step};
 
 static MIGRATOR: Migrator = sqlx::migrate!("migrations/sqlite");
