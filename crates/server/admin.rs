@@ -249,8 +249,8 @@ impl AdminSocket {
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path)?;
         restrict(&path)?;
-        let desk = Desk { store, handle: Some(handle) };
-        let task = tokio::spawn(listen(listener, desk));
+        let desk = Desk { store, handle: Some(handle.clone()) };
+        let task = handle.spawn("admin socket", listen(listener, desk));
         Ok(Self { path, task })
     }
 }

@@ -95,6 +95,7 @@ impl Server {
         let node_config = node::NodeConfig { counts, ..node_config(config, catalogues) };
         let node = Node::start(node_config, Arc::clone(&store), keys);
         let (node, handle) = node.await.map_err(|why| why.to_string())?;
+        handle.spawn("metrics", keep_up(metrics.clone()));
         let updates =
             node::Updates::start(Arc::clone(&store), handle.clone(), config.updates.to_node()?);
         let updates = updates.await.map_err(|why| why.to_string())?;
@@ -114,7 +115,7 @@ impl Server {
         let http = web::serve(listeners, state).map_err(|why| format!("HTTP: {why}"))?;
         let admin = AdminSocket::open(&data, Arc::clone(&store), handle.clone())
             .map_err(|why| format!("{}: {why}", data.display()))?;
-        let mailer = Mailer::start(&config.mail, &data, Arc::clone(&store)).await?;
+        let mailer = Mailer::start(&config.mail, &data, Arc::clone(&store), &handle).await?;
         Ok(Self { node, handle, http, updates, admin, mailer, store, data })
     }
 
@@ -211,14 +212,14 @@ fn start_metrics() -> PrometheusHandle {
         let _ = metrics::set_global_recorder(recorder);
         handle
     });
-    let upkeep = handle.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            upkeep.run_upkeep();
-        }
-    });
     handle.clone()
+}
+
+async fn keep_up(metrics: PrometheusHandle) {
+    loop {
+        tokio::time::sleep(UPKEEP).await;
+        metrics.run_upkeep();
+    }
 }
 
 /// Histograms: times from 0.1 ms to 10 s, sizes from 1 to 65,536.

@@ -12,6 +12,7 @@ use lettre::message::header::ContentType;
 use lettre::message::{Mailbox, Message};
 use lettre::{AsyncSmtpTransport, AsyncTransport, Tokio1Executor};
 use metering::Notice;
+use node::Handle;
 use store::{Letter, Store, StoreError, StoredNotice};
 use tokio::task::JoinHandle;
 
@@ -75,6 +76,7 @@ impl Mailer {
         config: &MailConfig,
         data: &Path,
         store: Arc<Store>,
+        handle: &Handle,
     ) -> Result<Self, String> {
         let transport = match smtp(config)? {
             Some(smtp) => Transport::Smtp(Box::new(smtp)),
@@ -87,7 +89,7 @@ impl Mailer {
         let (from, failed) = (sender(config)?, BTreeMap::new());
         let letters_rest_until = None;
         let post = Post { store, transport, from, server_id, failed, letters_rest_until };
-        Ok(Self { task: tokio::spawn(post.run()) })
+        Ok(Self { task: handle.spawn("mail", post.run()) })
     }
 }
 

@@ -12,6 +12,7 @@ use model::{
 };
 use router::{Input, Reply, Request};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use crate::mail::{Mail, Mailbox, Notice};
@@ -320,9 +321,20 @@ impl Handle {
         &self.shared.hub
     }
 
-    /// How the device side fares.
+    /// How the server fares.
     pub fn health(&self) -> Health {
         self.shared.health()
+    }
+
+    /// Starts a task of the background. A panic ends it, is an `ERROR` in the log, and
+    /// [`Handle::health`] tells its name until the server is restarted. Call it in a tokio runtime.
+    pub fn spawn(
+        &self,
+        name: &'static str,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> JoinHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        tokio::spawn(async move { shared.failures.watch_task(name, task).await })
     }
 
     /// A device that is registered and that no shard ever saw is offline.

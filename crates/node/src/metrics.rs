@@ -109,6 +109,8 @@ declare! {
     STREAMS = "cloudchamber_streams", Gauge, Count, "Open event streams.";
     SUBSCRIPTIONS_REFUSED = "cloudchamber_subscriptions_refused_total", Counter, Count,
         "Subscriptions of devices that had too many.";
+    TASKS = "cloudchamber_tasks", Gauge, Count,
+        "Tasks of the HTTP side and of the background that are alive.";
     TCP_CONNECTIONS = "cloudchamber_tcp_connections", Gauge, Count, "Open TCP connections.";
     TCP_FAILURES = "cloudchamber_tcp_failures_total", Counter, Count,
         "TCP connections that ended before their key exchange was done, by reason.";
@@ -238,7 +240,8 @@ pub(crate) fn tcp_connections(open: usize) {
 }
 
 /// What belongs to no shard.
-pub(crate) fn shared(pool_waiting: usize, streams: usize, events_missed: u64) {
+pub(crate) fn shared(tasks: usize, pool_waiting: usize, streams: usize, events_missed: u64) {
+    gauge!(TASKS).set(count(tasks));
     gauge!(POOL_WAITING).set(count(pool_waiting));
     gauge!(STREAMS).set(count(streams));
     counter!(EVENTS_MISSED).absolute(events_missed);

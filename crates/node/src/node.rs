@@ -97,13 +97,13 @@ impl Node {
         let tcp_thread = Some(threads::tcp(&shared, ports.tcp, stopped)?);
         let hub = shared.hub.clone();
         let mut tasks = vec![
-            tokio::spawn(async move { hub.wake_readers().await }),
-            tokio::spawn(errands::run(errands, Arc::clone(&shared))),
-            tokio::spawn(threads::export_metrics(Arc::clone(&shared))),
-            tokio::spawn(roll_up::run(Arc::clone(&shared.store), shared.config.kept)),
+            handle.spawn("event streams", async move { hub.wake_readers().await }),
+            handle.spawn("errands", errands::run(errands, Arc::clone(&shared))),
+            handle.spawn("metrics", threads::export_metrics(Arc::clone(&shared))),
+            handle.spawn("roll-up", roll_up::run(Arc::clone(&shared.store), shared.config.kept)),
         ];
         if shared.config.counts {
-            tasks.push(tokio::spawn(Arc::clone(&shared.billing).run()));
+            tasks.push(handle.spawn("billing", Arc::clone(&shared.billing).run()));
         }
         info!(udp = %ports.udp_addr, tcp = %ports.tcp_addr, "devices are served");
         let (udp, tcp) = (ports.udp_addr, ports.tcp_addr);

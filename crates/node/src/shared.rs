@@ -1,9 +1,12 @@
 //! What the threads of the device side share.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use futures_util::FutureExt;
 use model::{RequestId, Timestamp};
 use secure::dtls::ServerIdentity;
 use secure::p256::OpensslP256;
@@ -59,10 +62,11 @@ pub(crate) struct Keys {
     pub(crate) rsa: RsaServerKeys,
 }
 
-/// Threads that ended though nobody stopped them.
+/// Threads and tasks that ended though nobody stopped them.
 #[derive(Debug, Default)]
 pub(crate) struct Failures {
-    any: AtomicBool,
+    /// There are as many as there are kinds of work.
+    names: std::sync::Mutex<BTreeSet<String>>,
 }
 
 impl Shared {
@@ -86,21 +90,59 @@ impl Shared {
     }
 
     pub(crate) fn health(&self) -> Health {
-        if self.failures.any.load(Ordering::Relaxed) {
-            let degraded = "a thread of the device side has failed: restart the server".to_owned();
-            return Health { degraded: Some(degraded) };
-        }
-        Health { degraded: self.commit_health.complaint(Instant::now()) }
+        let failed = self.failures.complaint();
+        let commit = self.commit_health.complaint(Instant::now());
+        let tables = self.store.complaint().map(str::to_owned);
+        let told: Vec<_> = [failed, commit, tables].into_iter().flatten().collect();
+        Health { degraded: (!told.is_empty()).then(|| told.join("; ")) }
     }
 }
 
 impl Failures {
     /// Runs the work of a thread; a panic in it is told to the operator and not hidden.
-    pub(crate) fn watch(&self, thread: &str, work: impl FnOnce()) {
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-        if outcome.is_err() {
-            self.any.store(true, Ordering::Relaxed);
-            tracing::error!(thread, "a thread of the device side failed; restart the server");
+    pub(crate) fn watch(&self, name: &str, work: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(work)).is_err() {
+            self.note(name);
         }
+    }
+
+    /// The same for a task.
+    pub(crate) async fn watch_task(&self, name: &str, task: impl Future<Output = ()>) {
+        if AssertUnwindSafe(task).catch_unwind().await.is_err() {
+            self.note(name);
+        }
+    }
+
+    /// What failed, for the operator.
+    fn complaint(&self) -> Option<String> {
+        let names = self.names();
+        let told: Vec<_> = names.iter().map(String::as_str).collect();
+        (!told.is_empty()).then(|| format!("{} failed: restart the server", told.join(", ")))
+    }
+
+    fn note(&self, name: &str) {
+        tracing::error!(name, "a thread or a task of the server failed; restart the server");
+        self.names().insert(name.to_owned());
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_a_thread_or_of_a_task_is_told_under_its_name() {
+        let failures = Failures::default();
+        failures.watch("commit", || {});
+        assert_eq!(failures.complaint(), None);
+        failures.watch("shard-0", || panic!("on purpose"));
+        let told = failures.watch_task("billing", async { panic!("on purpose") });
+        assert_eq!(told.now_or_never(), Some(()));
+        let complaint = failures.complaint();
+        assert_eq!(complaint.as_deref(), Some("billing, shard-0 failed: restart the server"));
     }
 }

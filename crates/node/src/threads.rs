@@ -142,7 +142,7 @@ pub(crate) async fn export_metrics(shared: Arc<Shared>) {
         if !std::mem::replace(&mut described, true) {
             metrics::describe();
         }
-        let hub = &shared.hub;
-        metrics::shared(shared.pool.waiting(), hub.streams_open(), hub.events_missed());
+        let (hub, tasks) = (&shared.hub, runtime::Handle::current().metrics().num_alive_tasks());
+        metrics::shared(tasks, shared.pool.waiting(), hub.streams_open(), hub.events_missed());
     }
 }

@@ -45,9 +45,7 @@ impl Desk {
     }
 
     async fn look_at_files(&self) -> Result<FirmwareFiles, StoreError> {
-        let mut needed: BTreeSet<FileHash> =
-            self.store.firmware().files().await?.into_iter().collect();
-        needed.extend(self.store.updates().open().await?.into_iter().map(|update| update.file));
+        let needed: BTreeSet<FileHash> = self.store.firmware().files().await?.into_iter().collect();
         let mut files = FirmwareFiles { needed: needed.len() as u64, ..FirmwareFiles::default() };
         for file in &needed {
             match self.store.files().get(*file).await {

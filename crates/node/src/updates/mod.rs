@@ -161,8 +161,9 @@ impl Updates {
         let keeper = Mutex::new(keeper);
         let shared = Shared { store, handle, config, keeper, task: std::sync::Mutex::default() };
         let updates = Self { shared: Arc::new(shared) };
-        let task =
-            tokio::spawn(run(Arc::downgrade(&updates.shared), updates.shared.handle.clone()));
+        let handle = &updates.shared.handle;
+        let task = run(Arc::downgrade(&updates.shared), handle.clone());
+        let task = handle.spawn("updates", task);
         if let Ok(mut place) = updates.shared.task.lock() {
             *place = Some(task);
         }

@@ -65,14 +65,16 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
     let Listeners { api, certificate, redirect } = listeners.into();
     let address = api.local_addr()?;
     let (stop, stopped) = watch::channel(false);
-    let webhooks = state.webhooks.clone();
+    let (webhooks, handle) = (state.webhooks.clone(), state.handle.clone());
     let is_tls = certificate.is_some();
     let state = State { is_tls, ..state };
     let service = MapRequestLayer::new(trim_slash).layer(router(state));
     let app = Router::new().fallback_service(service);
     let mut tasks = vec![match certificate {
         None => run(PlainListener(api), app, stopped.clone()),
-        Some(certificate) => run(TlsListener::start(api, certificate)?, app, stopped.clone()),
+        Some(certificate) => {
+            run(TlsListener::start(api, certificate, &handle)?, app, stopped.clone())
+        }
     }];
     let redirected = redirect.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(listener) = redirect {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::Listener;
+use node::Handle;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
@@ -29,12 +30,17 @@ pub(crate) struct TlsListener {
 }
 
 impl TlsListener {
-    pub(crate) fn start(listener: TcpListener, certificate: Certificate) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        listener: TcpListener,
+        certificate: Certificate,
+        handle: &Handle,
+    ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let acceptor = TlsAcceptor::from(certificate.server_config());
         let (tell, ready) = mpsc::channel(READY_MAX);
         let door = Door { listener, acceptor, tell };
-        let tasks = [tokio::spawn(door.run()), tokio::spawn(certificate.follow())];
+        let tasks =
+            [handle.spawn("TLS", door.run()), handle.spawn("certificate", certificate.follow())];
         Ok(Self { address, ready, tasks })
     }
 }

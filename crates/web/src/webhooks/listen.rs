@@ -39,7 +39,7 @@ impl Listener {
         let hooks: Arc<Mutex<Arc<[Arc<Hook>]>>> = Arc::new(Mutex::new(hooks.into()));
         let listening =
             Listening { account, hooks: Arc::clone(&hooks), shared: Arc::clone(shared) };
-        let task = tokio::spawn(listening.run());
+        let task = shared.spawn(listening.run());
         Self { hooks, task }
     }
 

@@ -28,6 +28,7 @@ use node::Handle;
 use serde_json::Value;
 use store::{Store, StoreError, Webhook};
 use tokio::sync::Notify;
+use tokio::task::JoinHandle;
 use tracing::warn;
 
 use self::client::Clients;
@@ -125,10 +126,10 @@ impl Webhooks {
             started: Instant::now(),
             stopped: AtomicBool::new(false),
         });
-        tokio::spawn(run(Arc::clone(&shared)));
+        shared.spawn(run(Arc::clone(&shared)));
         let webhooks = Self { shared };
         let starting = webhooks.clone();
-        tokio::spawn(async move {
+        webhooks.shared.spawn(async move {
             if let Err(why) = starting.listen_to_all().await {
                 warn!(%why, "webhooks do not work: they could not be read");
             }
@@ -231,6 +232,11 @@ impl Shared {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Starts a task that is missed if it panics.
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+        self.handle.spawn("webhooks", task)
+    }
+
     fn now_ms(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
@@ -305,16 +311,16 @@ fn start_turns(shared: &Arc<Shared>) {
     loop {
         let turn = shared.outbox().poll(shared.now_ms());
         let Some(turn) = turn else { return };
-        let shared = Arc::clone(shared);
-        tokio::spawn(async move {
+        let its = Arc::clone(shared);
+        shared.spawn(async move {
             match turn {
                 Turn::Send(waiting) => {
                     let host = waiting.host.clone();
-                    let is_well = shared.attempt(waiting).await;
-                    shared.outbox().done(shared.now_ms(), &host, is_well);
-                    shared.news.notify_one();
+                    let is_well = its.attempt(waiting).await;
+                    its.outbox().done(its.now_ms(), &host, is_well);
+                    its.news.notify_one();
                 }
-                Turn::Skip(waiting) => shared.skipped(waiting).await,
+                Turn::Skip(waiting) => its.skipped(waiting).await,
             }
         });
     }

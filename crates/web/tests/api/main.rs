@@ -3,6 +3,7 @@
 mod access;
 mod console;
 mod firmware;
+mod health;
 mod products;
 mod sink;
 mod support;
