@@ -21,11 +21,20 @@ fn check(folder: &Folder) -> (Value, bool) {
     (told, output.status.success())
 }
 
-/// The only problem of a folder that is not whole.
-fn problem(folder: &Folder) -> String {
+/// The problems of a folder that is not whole.
+fn problems(folder: &Folder) -> Vec<String> {
     let (told, is_whole) = check(folder);
     assert!(!is_whole && told["ok"] == false, "{told}");
-    told["problems"][0].as_str().unwrap_or_else(|| panic!("{told}")).to_owned()
+    let problems = told["problems"].as_array().unwrap_or_else(|| panic!("{told}"));
+    assert!(!problems.is_empty(), "{told}");
+    problems.iter().map(|problem| problem.as_str().expect("text").to_owned()).collect()
+}
+
+/// The only one.
+fn problem(folder: &Folder) -> String {
+    let mut problems = problems(folder);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    problems.remove(0)
 }
 
 /// A folder in which a device published this often; the server is stopped.
@@ -85,7 +94,8 @@ fn a_damaged_page_of_the_database_is_found_and_the_server_says_what_to_do() {
     for page in 1..pages {
         overwrite(&tables, page * 4096, &[0x5a; 4096]);
     }
-    assert!(problem(&folder).contains("store.sqlite"));
+    let problems = problems(&folder);
+    assert!(problems.iter().all(|problem| problem.contains("store.sqlite")), "{problems:?}");
     let output = run(&["serve", "--data", folder.data()], "");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && errors.contains("backup"), "{errors}");

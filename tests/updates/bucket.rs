@@ -1,20 +1,18 @@
 //! Firmware files in a bucket of an S3-compatible server, an independent one.
 
-use std::fs::File;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sim::device::profile::Generation;
 use sim::firmware::Binary;
 
+use crate::support::flash::send_files;
 use crate::support::folder::{Folder, Ports, identity};
 use crate::support::live::connect;
 use crate::support::{http, root, run};
-use crate::{device, flash, send_files};
+use crate::{device, flash};
 
 const BUCKET: &str = "firmware";
 
@@ -27,13 +25,14 @@ struct Bucket {
 
 impl Bucket {
     fn start() -> Self {
-        install();
+        let server = root().join("tests/s3/node_modules/s3rver/bin/s3rver.js");
+        assert!(server.is_file(), "run `cargo xtask test` once, or `npm ci` in tests/s3");
         let folder = tempfile::tempdir().expect("a folder");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
         let process = Command::new("node")
-            .arg(root().join("tests/s3/node_modules/s3rver/bin/s3rver.js"))
+            .arg(server)
             .args(["--address", "127.0.0.1", "--port", &port.to_string()])
             .args(["--configure-bucket", BUCKET, "--directory"])
             .arg(folder.path())
@@ -77,24 +76,6 @@ impl Drop for Bucket {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-fn install() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let folder: PathBuf = root().join("tests/s3");
-        if folder.join("node_modules/s3rver").is_dir() {
-            return;
-        }
-        let told = File::create(std::env::temp_dir().join("cloudchamber-s3.log")).expect("a file");
-        let done = Command::new("npm")
-            .args(["ci", "--no-audit", "--no-fund"])
-            .current_dir(&folder)
-            .stdout(told)
-            .status()
-            .expect("npm is installed");
-        assert!(done.success(), "npm ci in {} failed", folder.display());
-    });
 }
 
 #[test]

@@ -7,9 +7,10 @@ use sim::device::profile::Generation;
 use sim::device::{Observation, UpdateStep};
 use sim::firmware::Binary;
 
+use crate::support::flash::send_files;
 use crate::support::folder::{Folder, Ports, identity};
 use crate::support::live::connect;
-use crate::{device, flash, send_files};
+use crate::{device, flash};
 
 #[test]
 fn a_file_that_the_device_cannot_take_is_refused_at_once_and_says_why() {

@@ -13,12 +13,13 @@ use sim::firmware::Binary;
 use sim::fleet::{self, FleetConfig};
 use sim::live::Live;
 
+use crate::device;
 use crate::support::Server;
+use crate::support::flash::send_files;
 use crate::support::folder::{Folder, Ports, identity};
 use crate::support::http;
 use crate::support::live::connect;
 use crate::support::watch::await_metric;
-use crate::{device, send_files};
 
 const DEVICES: u32 = 1_000;
 const STAGE: u64 = 100;
