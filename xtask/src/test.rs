@@ -1,6 +1,9 @@
 //! `cargo xtask test`: every check and test, with its own set-up.
 
+use std::thread::JoinHandle;
+
 use crate::shell::{self, Outcome, command, note, root, run_reading, say, works};
+use crate::soak;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -15,8 +18,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(filter) = &args.filter {
         test.arg(filter);
     }
+    let soak = if args.filter.is_none() { soak_beside() } else { None };
     let (lines, green) = run_reading(&mut test)?;
-    let (passed, failed) = count(&lines);
+    let (mut passed, failed) = count(&lines);
+    match soak.map(JoinHandle::join) {
+        None => {}
+        Some(Ok(Ok(told))) => {
+            note(&format!("soak: {told}"));
+            passed += 1;
+        }
+        Some(Ok(Err(why))) => failures.push(format!("soak: {why}")),
+        Some(Err(_)) => failures.push("soak: it panicked".into()),
+    }
     if !green && failed == 0 {
         failures.push("cargo test did not build or was cut short".into());
     }
@@ -28,12 +41,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if failed == 0 { Ok(()) } else { Err("not green".into()) }
 }
 
-/// Installs what the tests need beyond Rust: the JavaScript clients, Python's `cryptography` for the
+/// Some minutes of load beside the tests, most of which wait. What it runs is built with them; if that
+/// fails, the tests tell why.
+fn soak_beside() -> Option<JoinHandle<Outcome<String>>> {
+    shell::run(&mut command("cargo", &["test", "--workspace", "--no-run", "--quiet"])).ok()?;
+    Some(std::thread::spawn(soak::light))
+}
+
+/// Installs what the tests need beyond Rust: the JavaScript clients, an S3 server, Python's `cryptography` for the
 /// independent server and `aiosmtpd` for mail, a browser, and a DTLS client that is not ours.
 fn set_up() -> Outcome {
     install_clients("tests/clients", &["axe-core", "particle-api-js", "particle-cli"], &[])?;
     // Its dependencies build nothing that the tests use.
     install_clients("tests/clients/newer", &["particle-cli"], &["--ignore-scripts"])?;
+    install_clients("tests/s3", &["s3rver"], &[])?;
     for module in ["cryptography", "aiosmtpd"] {
         if !works("python3", &["-c", &format!("import {module}")]) {
             install_python(module)?;
