@@ -87,10 +87,9 @@ impl World {
         });
     }
 
-    /// Somebody sets the machine's clock, back by up to an hour or forward by a moment: a server that
-    /// stops within 90 s of a longer step forward may take a copy of what came before for new.
+    /// Somebody sets the machine's clock, by up to an hour.
     fn step_clock(&mut self) {
-        let step_ms = self.random.random_range(-3_600_000..=1_000);
+        let step_ms = self.random.random_range(-3_600_000..=3_600_000);
         self.note(|_| format!("the clock is set by {step_ms} ms"));
         self.start.utc_offset_ms += step_ms;
         self.judge.clock_stepped(self.now);

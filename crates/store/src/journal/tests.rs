@@ -509,9 +509,33 @@ fn recent_sources_are_known_though_the_clock_was_set_back() {
     journal.append(back(60_000), &[publish("later")]).expect("ok");
     let recent = window::recent_sources(&log).expect("readable");
     assert_eq!(recent[&device(1)], [source(1), source(300), source(300)]);
-    journal.append(back(90_001), &[publish("latest")]).expect("ok");
+    (0..19).for_each(|n| pause(&mut journal, back(65_000 + 5_000 * n)));
+    journal.append(back(160_000), &[publish("latest")]).expect("ok");
     let recent = window::recent_sources(&log).expect("readable");
-    assert_eq!(recent[&device(1)], [source(300), source(300)]);
+    assert_eq!(recent[&device(1)], [source(300)]);
+}
+
+#[test]
+fn recent_sources_are_known_though_the_clock_was_set_forward() {
+    let disk = Arc::new(Memory::default());
+    let log = open(&disk).expect("empty");
+    let mut journal = writer(&log);
+    let at = |ms| Timestamp(NOW.0 + ms);
+    let forward = 3_600_000;
+    journal.append(at(0), &[publish("forgotten")]).expect("ok");
+    journal.append(at(5_000), &[session(), publish("before")]).expect("ok");
+    (2..10).for_each(|n| pause(&mut journal, at(5_000 * n)));
+    (10..20).for_each(|n| pause(&mut journal, at(5_000 * n + forward)));
+    let recent = window::recent_sources(&log).expect("readable");
+    assert_eq!(recent[&device(1)], [source(1), source(300)], "90 s ago");
+    (20..22).for_each(|n| pause(&mut journal, at(5_000 * n + forward)));
+    assert!(window::recent_sources(&log).expect("readable").is_empty());
+}
+
+/// A batch in which no device said anything.
+fn pause(journal: &mut Journal, at: Timestamp) {
+    let forget = Entry::Forget { device: device(9) };
+    journal.append(at, &[forget]).expect("ok");
 }
 
 #[test]

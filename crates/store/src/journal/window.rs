@@ -98,8 +98,10 @@ impl Found {
 /// newest one: for each device at most the newest [`DUPLICATES_MAX`], oldest first, and none from
 /// before its last full handshake.
 ///
-/// How long ago that was is the time that passed from one batch to the next. Where the clock was set
-/// back none is known to have passed, so that copies of what came before are still recognised.
+/// How long ago that was is the time that passed from one batch to the next, of which nobody knows
+/// more than the clock says, and that may be set. Where it was set back, none passed; and a step
+/// forward makes a pause of [`PAUSE_MAX`], so that copies of what came before are still recognised. A
+/// server that has little to write remembers for longer, which does no harm.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -115,7 +117,8 @@ pub(crate) fn recent_sources(log: &Log) -> io::Result<HashMap<DeviceId, Vec<Sour
     Ok(recent.sources())
 }
 
-/// The last segments, of which only the first may hold what is too old.
+/// The last segments, of which the first ones may hold what is too old. Two at least: the clock may
+/// have been set forward since the one before the newest was left.
 fn recent_segments(segments: &[Segment]) -> &[Segment] {
     let mut age = Duration::ZERO;
     let mut newer: Option<Timestamp> = None;
@@ -125,8 +128,12 @@ fn recent_segments(segments: &[Segment]) -> &[Segment] {
         age <= DUPLICATES_KEPT
     };
     let count = segments.iter().rev().take_while(is_recent).count();
-    &segments[segments.len() - count..]
+    &segments[segments.len().saturating_sub(count.max(2))..]
 }
+
+/// Longer pauses between commits count as this. A clock that is set forward takes no more than this
+/// off what is remembered, and as much is added to it.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// From one commit to the next one: nothing if the clock was set back between them.
 fn passed(earlier: Timestamp, later: Timestamp) -> Duration {
@@ -145,7 +152,8 @@ struct Recent {
 
 impl Recent {
     fn read(&mut self, batch: Batch<'_>) -> io::Result<()> {
-        self.passed += self.newest.map_or(Duration::ZERO, |newest| passed(newest, batch.at));
+        let pause = self.newest.map_or(Duration::ZERO, |newest| passed(newest, batch.at));
+        self.passed += pause.min(PAUSE_MAX);
         self.newest = Some(batch.at);
         for entry in batch.entries() {
             let (_, entry) = entry?;
@@ -166,7 +174,7 @@ impl Recent {
         let Self { passed, sources, .. } = self;
         let recent = |mut kept: Vec<(Duration, Source)>| {
             keep_newest(&mut kept);
-            kept.retain(|(at, _)| passed.saturating_sub(*at) <= DUPLICATES_KEPT);
+            kept.retain(|(at, _)| passed.saturating_sub(*at) <= DUPLICATES_KEPT + PAUSE_MAX);
             kept.into_iter().map(|(_, source)| source).collect::<Vec<_>>()
         };
         let sources = sources.into_iter().map(|(device, kept)| (device, recent(kept)));

@@ -78,14 +78,14 @@ impl Journal {
         sources
     }
 
-    /// What was committed up to 90 s before the newest: between commits, where the clock was set back,
-    /// no time passed.
+    /// What was committed up to 90 s before the newest, as the store has it: between commits, where the
+    /// clock was set back, no time passed, and nowhere more than [`PAUSE_MAX_MS`].
     fn first_recent(&self) -> usize {
-        let kept = i64::try_from(DUPLICATES_KEPT.as_millis()).unwrap_or(0);
+        let kept = i64::try_from(DUPLICATES_KEPT.as_millis()).unwrap_or(0) + PAUSE_MAX_MS;
         let mut age = 0;
         for (index, pair) in self.entries.windows(2).enumerate().rev() {
             let [(earlier, _), (later, _)] = pair else { continue };
-            age += (later.0 - earlier.0).max(0);
+            age += (later.0 - earlier.0).clamp(0, PAUSE_MAX_MS);
             if age > kept {
                 return index + 1;
             }
@@ -154,6 +154,9 @@ impl Recovered {
         });
     }
 }
+
+/// See the store's.
+const PAUSE_MAX_MS: i64 = 5_000;
 
 /// The device whose state an entry changes.
 fn device_of(entry: &Entry) -> Option<DeviceId> {
