@@ -4,7 +4,7 @@
 //! every other build `planted!` is `false`.
 
 /// Each with what it does.
-pub const PLANTED: [(&str, &str); 14] = [
+pub const PLANTED: [(&str, &str); 16] = [
     ("attempt-not-counted", "one attempt in four of what is sent to devices is not recorded"),
     ("call-answered-early", "a caller has its answer before the attempts are durable"),
     ("call-wakeup-lost", "in one call of sixteen the next one is not started"),
@@ -17,6 +17,11 @@ pub const PLANTED: [(&str, &str); 14] = [
     ("reservation-skipped", "a restored session seals with numbers of the last reservation"),
     ("status-told-twice", "one device in four is told to be online twice"),
     ("subscriptions-lost", "subscriptions are not restored at a start"),
+    ("update-not-verified", "a device that comes back without its update is told to have it"),
+    (
+        "update-told-early",
+        "an update is told to have succeeded when the device has all of the file",
+    ),
     ("window-not-restored", "the replay window is not restored at a start"),
     ("wrong-account", "an event is matched with the subscriptions of every account"),
 ];

@@ -244,6 +244,20 @@ fn a_server_that_was_restarted_keeps_to_what_the_application_allows() {
 }
 
 #[test]
+fn a_device_that_restarts_before_it_is_told_to_finish_gets_what_it_needs_and_is_not_at_fault() {
+    let image = image(20_000, 1);
+    // The restart comes at another moment of the transfer each time; at some it has everything.
+    for ms in (40..640).step_by(12) {
+        let mut bench = Bench::new(1, bad_network(0), true);
+        bench.update(&image, 1);
+        bench.run(Duration::from_millis(ms));
+        bench.reset_device();
+        assert!(bench.run_to_end(HOUR), "{ms}: {:?}", bench.states());
+        bench.assert_installed(&image);
+    }
+}
+
+#[test]
 fn a_call_that_waited_for_a_transfer_does_not_leave_uncounted_when_the_device_is_thrown_out_of_it()
 {
     for seed in 1..6 {

@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(super) may_be_applied: bool,
     /// The session was ended because the device believed in an older update.
     pub(super) renewed: bool,
+    /// The device would not finish it, for no reason that is the file's.
+    pub(super) doubted: bool,
     /// How often the device took it and came back without.
     pub(super) unapplied: u32,
     pub(super) told_started: bool,
@@ -64,6 +66,7 @@ impl Job {
             bytes: 0,
             may_be_applied: false,
             renewed: false,
+            doubted: false,
             unapplied: 0,
             told_started: false,
             told_forced: false,

@@ -270,6 +270,9 @@ impl Shard {
         match (job.stage, shown) {
             (Stage::Looking | Stage::Verifying, Some(true)) => self.succeed(now, slot),
             (Stage::Looking, _) => self.permit(now, slot),
+            (Stage::Verifying, Some(false)) if model::planted!("update-not-verified") => {
+                self.succeed(now, slot);
+            }
             (Stage::Verifying, Some(false)) => self.not_applied(now, slot, String::new()),
             (Stage::Verifying, None) => self.verify_by_hello(now, slot),
             (

@@ -173,6 +173,11 @@ impl Bench {
         self.harness.with(0, |device, _| device.set_update_fault(fault));
     }
 
+    /// The device restarts; its session and what it has of the file stay.
+    pub(crate) fn reset_device(&mut self) {
+        self.harness.with(0, |device, now| device.reset(now));
+    }
+
     /// Calls a function of the device; whatever comes of it.
     pub(crate) fn call(&mut self) {
         let (device, now) = (self.device, self.harness.now());

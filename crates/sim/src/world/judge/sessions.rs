@@ -102,7 +102,7 @@ impl Judge {
         let may_be_thrown_out = device.is_flashed && !device.has_cid;
         let is_faulty = device.is_faulty;
         let was_online = std::mem::replace(&mut device.is_online, false);
-        if !was_online {
+        if !was_online || (loss == Loss::UpdateTimeout && is_idle_excused) {
             // What began in bad times may end in good ones.
             device.bad_until = device.bad_until.max(now);
         }
