@@ -42,11 +42,12 @@ pub fn is_text(format: u16) -> bool {
 
 /// The JSON of one CBOR item. Byte strings become `{"_type":"buffer","_data":"<base64>"}`, numbers that
 /// JSON does not know (infinite, not a number) and undefined become null, keys become text. Absent if
-/// the bytes are no CBOR, nested deeper than 32 levels, or followed by anything.
+/// the bytes are no CBOR, nested deeper than 32 levels, or followed by anything, or if a key is a list or a
+/// map itself.
 pub fn cbor_to_json(cbor: &[u8]) -> Option<String> {
     let mut rest = cbor;
     let value: Value = ciborium::de::from_reader_with_recursion_limit(&mut rest, DEPTH_MAX).ok()?;
-    if !rest.is_empty() {
+    if !rest.is_empty() || !has_plain_keys(&value) {
         return None;
     }
     let mut out = String::with_capacity(cbor.len() * 2);
@@ -56,6 +57,26 @@ pub fn cbor_to_json(cbor: &[u8]) -> Option<String> {
 
 /// Deep enough for data a person made, shallow enough for any stack.
 const DEPTH_MAX: usize = 32;
+
+/// A key that is a map with such a key, and so on, would be escaped again at each level: twice as long each
+/// time. The firmware's keys are text.
+fn has_plain_keys(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.iter().all(has_plain_keys),
+        Value::Map(members) => {
+            members.iter().all(|(key, value)| is_plain(key) && has_plain_keys(value))
+        }
+        Value::Tag(_, inner) => has_plain_keys(inner),
+        _ => true,
+    }
+}
+
+fn is_plain(key: &Value) -> bool {
+    match key {
+        Value::Tag(_, inner) => is_plain(inner),
+        other => !matches!(other, Value::Array(_) | Value::Map(_)),
+    }
+}
 
 fn write_json(value: &Value, out: &mut String) {
     match value {
@@ -137,6 +158,15 @@ mod tests {
         ] {
             assert_eq!(cbor_to_json(cbor).as_deref(), Some(json), "{cbor:02x?}");
         }
+    }
+
+    #[test]
+    fn a_key_that_holds_keys_is_none_however_it_is_wrapped() {
+        assert_eq!(cbor_to_json(b"\xa1\xa1\x61a\x01\x02"), None);
+        assert_eq!(cbor_to_json(b"\x81\xa1\x01\xa1\xc1\x80\x02"), None);
+        let nested = [&[0xa1; 30][..], b"\x61a", &[0x01; 30]].concat();
+        assert_eq!(cbor_to_json(&nested), None, "half a gigabyte of backslashes");
+        assert_eq!(cbor_to_json(b"\xa1\xc1\x05\x80").as_deref(), Some(r#"{"5":[]}"#));
     }
 
     #[test]
