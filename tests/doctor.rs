@@ -61,7 +61,7 @@ fn a_fresh_folder_has_nothing_wrong_and_is_left_as_it_is() {
     assert!(find(&findings, "data folder").text.contains("does not exist yet"));
     assert!(find(&findings, "server").text.contains("serve"));
     assert!(find(&findings, "server keys").text.contains("none yet"));
-    for check in ["udp.listen", "tcp.listen", "http.listen", "clock"] {
+    for check in ["udp.listen", "tcp.listen", "http.listen", "clock", "core dumps"] {
         assert_eq!(find(&findings, check).level, "ok", "{findings:#?}");
     }
     assert!(!data.exists(), "the doctor makes nothing");

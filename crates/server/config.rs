@@ -193,6 +193,8 @@ pub struct NodeConfig {
     /// Jobs that may wait for them.
     #[serde(deserialize_with = "whole")]
     pub handshake_queue: usize,
+    /// Whether a crash may leave an image of the process.
+    pub core_dumps: bool,
 }
 
 /// `[provisioning]`

@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod logging;
 pub mod mail;
+pub mod memory;
 pub mod output;
 pub mod plans;
 pub mod server_keys;

@@ -19,6 +19,7 @@ use secure::keys::{
     KeyError, KeyKind, PrivateKey, PublicKey, ServerAddress, ServerKeys, key_image,
 };
 use tempfile::Builder;
+use zeroize::Zeroizing;
 
 /// One of the server's two keys, by the transport it is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -239,6 +240,7 @@ fn load_or_make(data: &Path, role: Role) -> Result<PrivateKey, ServerKeysError> 
 
 fn read(path: &Path, role: Role) -> Result<PrivateKey, ServerKeysError> {
     let bytes = fs::read(path).map_err(|why| ServerKeysError::Io(path.into(), why))?;
+    let bytes = Zeroizing::new(bytes);
     let key = PrivateKey::parse(&bytes).map_err(|why| ServerKeysError::Key(path.into(), why))?;
     if key.kind() != role.kind() {
         return Err(ServerKeysError::WrongKind(path.into(), key.kind(), role.kind()));
@@ -285,7 +287,7 @@ fn older_file(files: &KeyFiles, key: &PrivateKey) -> PathBuf {
     files.private.with_extension(format!("old-{hash}.pem"))
 }
 
-fn pem(key: &PrivateKey) -> Result<String, ServerKeysError> {
+fn pem(key: &PrivateKey) -> Result<Zeroizing<String>, ServerKeysError> {
     key.to_pem().map_err(ServerKeysError::Make)
 }
 

@@ -371,14 +371,14 @@ impl Device {
 
 fn restore(endpoint: &mut Endpoint, now: Now, number: u8, mode: CidMode) -> Device {
     let cid = [0, 0, 0, number, 1, 2, 3, number];
-    let keys = SessionKeys { key_block: [0x40 + number; 40], cid_mode: mode, cid };
+    let keys = SessionKeys { key_block: [0x40 + number; 40].into(), cid_mode: mode, cid };
     let end = |role, limit| Session::resume(role, &keys, RecordNumbers { next: 1, limit, seen: 0 });
     let server = end(Role::Server, 2);
     let peer = SocketAddr::from(([192, 0, 2, number + 1], 5));
-    let snapshot = [&TRAITS[..], &server.to_snapshot()].concat();
+    let snapshot = [&TRAITS[..], &*server.to_snapshot()].concat();
     let restored = RestoredSession {
         device: DeviceId([id_byte(number.into()); 12]),
-        snapshot: snapshot.into(),
+        snapshot: snapshot.into_boxed_slice().into(),
         peer,
         record_limit: 2,
         record_seen: 0,

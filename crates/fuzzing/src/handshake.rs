@@ -167,7 +167,7 @@ impl Recorded {
         let [server_random, ephemeral_secret] = self.secrets;
         HandshakeConfig {
             server_random,
-            ephemeral_secret,
+            ephemeral_secret: ephemeral_secret.into(),
             cid: self.cid,
             identity: IdentityKey::Current,
             record_limit: 1024,

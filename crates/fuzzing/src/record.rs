@@ -81,7 +81,8 @@ fn unmarked(record: &[u8]) -> Vec<u8> {
 
 /// Both ends of a session.
 pub(crate) fn ends(mode: CidMode) -> (Session, Session) {
-    let keys = SessionKeys { key_block: [0x42; 40], cid_mode: mode, cid: [0, 0, 0, 0, 1, 2, 3, 4] };
+    let keys =
+        SessionKeys { key_block: [0x42; 40].into(), cid_mode: mode, cid: [0, 0, 0, 0, 1, 2, 3, 4] };
     let numbers = RecordNumbers { next: 1, limit: Session::UNLIMITED, seen: 0 };
     (Session::resume(Role::Server, &keys, numbers), Session::resume(Role::Client, &keys, numbers))
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::link::{Source, Transport};
+use crate::link::{Snapshot, Source, Transport};
 use crate::message::Subscribe;
 use crate::{
     AccountId, Bearer, DescribePart, DeviceId, Event, Hello, ProductId, Timestamp, Traffic,
@@ -89,7 +89,7 @@ pub enum Entry {
         /// How it is connected.
         transport: Transport,
         /// Opaque session state; empty over TCP.
-        snapshot: Box<[u8]>,
+        snapshot: Snapshot,
         /// Its address.
         peer: SocketAddr,
         /// What it told.

@@ -7,9 +7,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::update::{Image, UpdateId};
 use crate::{Answer, CloudMessage, DeviceId, DeviceMessage, Hello, LinkId, Timestamp, Traffic};
+
+/// What a session goes on from after a restart; only the endpoint looks inside. It holds keys: freed, it is
+/// overwritten.
+pub type Snapshot = Zeroizing<Box<[u8]>>;
 
 /// How a device is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -192,7 +197,7 @@ pub struct Opened {
     /// Whether this Hello is the first after a full handshake (as against a resumed session).
     pub full_handshake: bool,
     /// What to keep so that the session survives a restart; empty over TCP.
-    pub snapshot: Box<[u8]>,
+    pub snapshot: Snapshot,
     /// Held until the session is durable; absent over TCP, where nothing waits.
     pub receipt: Option<Receipt>,
     /// Where the Hello came from.
@@ -332,7 +337,7 @@ pub struct RestoredSession {
     /// Whose it is.
     pub device: DeviceId,
     /// [`Opened::snapshot`] as it was stored.
-    pub snapshot: Box<[u8]>,
+    pub snapshot: Snapshot,
     /// Last known address.
     pub peer: SocketAddr,
     /// The first record number that was never reserved: sending goes on here.

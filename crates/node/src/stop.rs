@@ -116,7 +116,7 @@ mod tests {
         let session = Entry::Session {
             device: DEVICE,
             transport: Transport::Udp,
-            snapshot: Box::from([0; 3]),
+            snapshot: model::link::Snapshot::new(Box::from([0; 3])),
             peer: ([192, 0, 2, 1], 5684).into(),
             hello: Hello {
                 product_id: 1,

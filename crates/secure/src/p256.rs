@@ -12,11 +12,14 @@ use openssl::ecdsa::EcdsaSig;
 use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
+use zeroize::Zeroizing;
 
 /// An uncompressed point: `04 ‖ X ‖ Y`.
 pub type Point = [u8; 65];
 /// A private key, big-endian, from 1 to the order of the curve less 1.
 pub type Scalar = [u8; 32];
+/// What two sides agree on: the X coordinate of a point.
+pub type SharedSecret = Zeroizing<[u8; 32]>;
 
 /// What stands in front of the point in a SubjectPublicKeyInfo of this curve (RFC 5480).
 pub const SPKI_PREFIX: [u8; 26] = [
@@ -33,7 +36,7 @@ pub trait P256: Send + Sync {
 
     /// ECDH: the X coordinate of `secret` times `peer`, leading zeros kept. An implementation refuses
     /// a `peer` that is not on the curve.
-    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<[u8; 32], P256Error>;
+    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<SharedSecret, P256Error>;
 
     /// An ECDSA signature of `digest`, in DER.
     fn sign(&self, key: &SigningKey, digest: &[u8; 32]) -> Result<Vec<u8>, P256Error>;
@@ -77,7 +80,7 @@ pub fn point_of_spki(spki: &[u8]) -> Option<Point> {
 
 /// A private key that signs, parsed once.
 pub struct SigningKey {
-    scalar: Scalar,
+    scalar: Zeroizing<Scalar>,
     point: Point,
     key: EcKey<Private>,
 }
@@ -94,7 +97,11 @@ impl SigningKey {
         let mut context = BigNumContext::new()?;
         point.mul_generator2(&curve.group, &number, &mut context)?;
         let key = EcKey::from_private_components(&curve.group, &number, &point)?;
-        Ok(Self { scalar: *scalar, point: curve.encode(&point, &mut context)?, key })
+        Ok(Self {
+            scalar: Zeroizing::new(*scalar),
+            point: curve.encode(&point, &mut context)?,
+            key,
+        })
     }
 
     /// Parses SEC1 or PKCS#8 in DER.
@@ -125,7 +132,8 @@ impl SigningKey {
             return Err(P256Error::BadKey);
         }
         let bytes = key.private_key().to_vec_padded(32).map_err(|_| P256Error::BadKey)?;
-        Self::from_scalar(&bytes.try_into().map_err(|_| P256Error::BadKey)?)
+        let bytes = Zeroizing::new(bytes);
+        Self::from_scalar(bytes.first_chunk().ok_or(P256Error::BadKey)?)
     }
 
     /// The public half.
@@ -149,6 +157,8 @@ impl fmt::Debug for SigningKey {
 pub struct OpensslP256 {
     group: EcGroup,
     order: BigNum,
+    /// Its coordinates take the place of those of a secret point.
+    generator: (BigNum, BigNum),
 }
 
 impl OpensslP256 {
@@ -161,7 +171,11 @@ impl OpensslP256 {
         let mut order = BigNum::new()?;
         let mut context = BigNumContext::new()?;
         group.order(&mut order, &mut context)?;
-        Ok(Self { group, order })
+        let mut generator = (BigNum::new()?, BigNum::new()?);
+        let (x, y) = (&mut generator.0, &mut generator.1);
+        let point = group.generator_opt().ok_or(P256Error::Library)?;
+        point.affine_coordinates(&group, x, y, &mut context)?;
+        Ok(Self { group, order, generator })
     }
 
     fn private_number(&self, scalar: &Scalar) -> Result<BigNum, P256Error> {
@@ -191,21 +205,25 @@ impl OpensslP256 {
 impl P256 for OpensslP256 {
     fn public_point(&self, secret: &Scalar) -> Result<Point, P256Error> {
         let number = self.private_number(secret)?;
-        let mut context = BigNumContext::new()?;
+        let mut context = BigNumContext::new_secure()?;
         let mut point = EcPoint::new(&self.group)?;
         point.mul_generator2(&self.group, &number, &mut context)?;
         self.encode(&point, &mut context)
     }
 
-    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<[u8; 32], P256Error> {
-        let mut context = BigNumContext::new()?;
+    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<SharedSecret, P256Error> {
+        let mut context = BigNumContext::new_secure()?;
         let number = self.private_number(secret)?;
         let peer = self.decode(peer, &mut context)?;
         let mut shared = EcPoint::new(&self.group)?;
         shared.mul2(&self.group, &peer, &number, &mut context)?;
-        let (mut x, mut y) = (BigNum::new()?, BigNum::new()?);
+        let (mut x, mut y) = (BigNum::new_secure()?, BigNum::new_secure()?);
         shared.affine_coordinates(&self.group, &mut x, &mut y, &mut context)?;
-        x.to_vec_padded(32)?.try_into().map_err(|_| P256Error::Library)
+        // The library does not overwrite a point that it frees.
+        let (other_x, other_y) = &self.generator;
+        shared.set_affine_coordinates(&self.group, other_x, other_y, &mut context)?;
+        let bytes = Zeroizing::new(x.to_vec_padded(32)?);
+        bytes.first_chunk().map(|bytes| Zeroizing::new(*bytes)).ok_or(P256Error::Library)
     }
 
     fn sign(&self, key: &SigningKey, digest: &[u8; 32]) -> Result<Vec<u8>, P256Error> {

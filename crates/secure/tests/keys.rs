@@ -42,7 +42,7 @@ fn the_vectors_private_keys_give_their_public_keys_and_are_written_back_unchange
         let key = PrivateKey::parse(&private).unwrap();
         assert_eq!(key.public_key().spki(), hex(&vector[public]));
         assert_eq!(PublicKey::parse(&private).unwrap().spki(), hex(&vector[public]));
-        assert_eq!(key.to_der().unwrap(), private);
+        assert_eq!(*key.to_der().unwrap(), private);
     }
 }
 
@@ -212,8 +212,8 @@ fn private_encodings(key: &PrivateKey) -> Vec<(&'static str, Vec<u8>)> {
         _ => unreachable!(),
     };
     vec![
-        ("plain DER", key.to_der().unwrap()),
-        ("plain PEM", key.to_pem().unwrap().into_bytes()),
+        ("plain DER", key.to_der().unwrap().to_vec()),
+        ("plain PEM", key.to_pem().unwrap().as_bytes().to_vec()),
         ("PKCS#8 DER", pkey.private_key_to_pkcs8().unwrap()),
         ("PKCS#8 PEM", pkey.private_key_to_pem_pkcs8().unwrap()),
     ]

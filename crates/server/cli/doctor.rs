@@ -85,6 +85,7 @@ fn examine(config: &Config) -> Vec<Finding> {
     findings.push(check_clock());
     findings.push(check_buffers(config.udp.socket_buffer_bytes));
     findings.push(check_open_files());
+    findings.push(check_core_dumps(config.node.core_dumps));
     if running {
         findings.push(ask_udp(config.udp.listen));
         findings.push(ask_tcp(config.tcp.listen));
@@ -219,6 +220,18 @@ fn check_open_files() -> Finding {
         Ok((soft, _)) => ok("open files", &format!("up to {soft}")),
         Err(why) => warning("open files", format!("the limit cannot be read: {why}")),
     }
+}
+
+fn check_core_dumps(allowed: bool) -> Finding {
+    if !allowed {
+        return ok("core dumps", "the server switches them off when it starts");
+    }
+    let pattern = std::fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    let text = format!(
+        "node.core_dumps is on: a crash writes the server's keys to where the system keeps images ({})",
+        pattern.trim()
+    );
+    warning("core dumps", text)
 }
 
 fn check_device_port(udp: SocketAddr) -> Finding {

@@ -33,6 +33,9 @@ pub(crate) fn run(args: Args) -> Result<(), String> {
     let mut config =
         Config::load(args.config.as_deref(), &overrides).map_err(|why| why.to_string())?;
     config.webhooks.allow_private_targets |= args.demo;
+    if !config.node.core_dumps {
+        crate::memory::hide()?;
+    }
     crate::logging::start(&config.log).map_err(|why| why.to_string())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -165,7 +165,7 @@ fn connect(number: u32) -> impl Iterator<Item = Entry> {
     let session = Entry::Session {
         device: device(number),
         transport: Transport::Udp,
-        snapshot: vec![9; 90].into(),
+        snapshot: model::link::Snapshot::new([9; 90].into()),
         peer: ([10, 0, 0, 1], 40_000).into(),
         hello: Hello {
             product_id: 0xFFFF,

@@ -321,7 +321,7 @@ fn session(number: u32, full_handshake: bool, record: u64) -> Entry {
     Entry::Session {
         device: device(number),
         transport: Transport::Udp,
-        snapshot: vec![7; 100].into(),
+        snapshot: model::link::Snapshot::new([7; 100].into()),
         peer: ([192, 0, 2, 1], 5000).into(),
         hello: Hello {
             product_id: 0xFFFF,

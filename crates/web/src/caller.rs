@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{AccountId, DeviceId};
 use store::{Device, Token, TokenHash};
+use zeroize::Zeroizing;
 
 use crate::body::{self, Body, Sender, Upload};
 use crate::console::cookie;
@@ -71,9 +72,9 @@ impl Actor {
 
 impl Anonymous {
     /// The token, wherever the caller put it.
-    fn token(&self) -> Option<String> {
+    fn token(&self) -> Option<Zeroizing<String>> {
         token_of_head(&self.headers, &self.query, self.session.as_ref())
-            .or_else(|| token_in(&self.fields))
+            .or_else(|| token_in(&self.fields).map(Zeroizing::new))
     }
 
     /// User and password of an `Authorization: Basic` header.
@@ -110,9 +111,13 @@ pub(crate) async fn actor_of(state: &State, token: &str, needs: Needs) -> Result
 
 /// The token that a request names before its body: in a header, in the query, else in the console's
 /// cookie.
-fn token_of_head(headers: &HeaderMap, query: &Fields, session: Option<&String>) -> Option<String> {
+fn token_of_head(
+    headers: &HeaderMap,
+    query: &Fields,
+    session: Option<&String>,
+) -> Option<Zeroizing<String>> {
     let named = bearer(headers).filter(|token| !token.is_empty()).or_else(|| token_in(query));
-    named.or_else(|| session.cloned())
+    named.or_else(|| session.cloned()).map(Zeroizing::new)
 }
 
 fn token_in(fields: &Fields) -> Option<String> {

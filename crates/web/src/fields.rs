@@ -1,10 +1,12 @@
 //! The fields of a request, from a JSON or form body or the query, read alike.
 
 use serde_json::{Map, Value};
+use zeroize::Zeroize;
 
 use crate::error::ApiError;
 
-/// Named values. In a form everything is text; the readers take both kinds.
+/// Named values. In a form everything is text; the readers take both kinds. Passwords and tokens are among
+/// them: what they hold is overwritten when they are dropped.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Fields {
     map: Map<String, Value>,
@@ -93,9 +95,32 @@ impl Fields {
     }
 }
 
+impl Drop for Fields {
+    fn drop(&mut self) {
+        self.map.values_mut().for_each(overwrite);
+    }
+}
+
+/// Only text: a number is no secret. The parser does not nest deeper than 128.
+fn overwrite(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(values) => values.iter_mut().for_each(overwrite),
+        Value::Object(map) => map.values_mut().for_each(overwrite),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_text_is_overwritten_however_deep_it_lies() {
+        let mut value = serde_json::json!({"password": "one", "a": [{"token": "two"}, 3]});
+        overwrite(&mut value);
+        assert_eq!(value, serde_json::json!({"password": "", "a": [{"token": ""}, 3]}));
+    }
 
     #[test]
     fn forms_and_json_read_alike() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash};
 use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
 
 /// Hashes computed at once. Each takes 19 MiB and some 20 ms; more waiting callers queue here.
 const AT_ONCE: usize = 2;
@@ -13,7 +14,7 @@ pub const PASSWORD_BYTES_MIN: usize = 8;
 /// Longest password taken, in bytes, so that nobody makes us hash megabytes.
 pub const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// Computes and checks password hashes. Cheap to clone.
+/// Computes and checks password hashes. Overwrites the passwords it was given. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Passwords {
     permits: Arc<Semaphore>,
@@ -29,11 +30,13 @@ impl Passwords {
     /// Whether `password` belongs to the stored hash. Without a hash (an unknown user) it takes as
     /// long and says no.
     pub async fn verify(&self, password: String, stored: Option<String>) -> bool {
+        let password = Zeroizing::new(password);
         self.blocking(move || verify_now(&password, stored.as_deref())).await.unwrap_or(false)
     }
 
     /// The hash to store, in PHC text form; absent when hashing failed.
     pub async fn hash(&self, password: String) -> Option<String> {
+        let password = Zeroizing::new(password);
         self.blocking(move || hash(&password)).await.flatten()
     }
 

@@ -3,6 +3,7 @@
 use model::{AccountId, Timestamp};
 use rand::Rng;
 use store::{RefreshToken, Store, StoreError, Token, TokenHash};
+use zeroize::Zeroizing;
 
 /// How long a token lives if the caller does not say: 90 days.
 pub(crate) const LIFE_S_DEFAULT: u64 = 7_776_000;
@@ -87,7 +88,7 @@ fn later(from: Timestamp, seconds: u64) -> Timestamp {
 
 /// 40 hex digits that nobody can guess.
 pub(crate) fn random_token() -> String {
-    let mut bytes = [0; 20];
-    rand::rng().fill_bytes(&mut bytes);
-    hex::encode(bytes)
+    let mut bytes = Zeroizing::new([0; 20]);
+    rand::rng().fill_bytes(&mut *bytes);
+    hex::encode(*bytes)
 }

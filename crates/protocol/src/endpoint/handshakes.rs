@@ -11,6 +11,7 @@ use secure::dtls::{
     COOKIE_BYTES, ClientHello, Established, HELLO_VERIFY_REQUEST_BYTES, Handshake, HandshakeConfig,
     HandshakeFailure, HandshakeOutput, HelloOutcome, IdentityKey, JobDone,
 };
+use zeroize::Zeroizing;
 
 use super::Endpoint;
 use super::connection::{Connection, Newcomer};
@@ -192,7 +193,7 @@ impl Endpoint {
         let cid = self.slots.cid(slot, random);
         let config = HandshakeConfig {
             server_random: self.random(),
-            ephemeral_secret: self.random(),
+            ephemeral_secret: Zeroizing::new(self.random()),
             cid,
             identity: self.handshakes.signing_key(now.mono, peer.ip()),
             record_limit: RECORD_NUMBERS_RESERVED,

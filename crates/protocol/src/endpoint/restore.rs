@@ -5,9 +5,9 @@
 //!  version    traits: sizes of messages, data, arguments; typed     DTLS session snapshot
 //! ```
 
-use model::link::RestoredSession;
+use model::link::{RestoredSession, Snapshot};
 use model::{LinkId, Now};
-use secure::dtls::Session;
+use secure::dtls::{SNAPSHOT_BYTES, Session};
 
 use super::Endpoint;
 use super::connection::{Connection, TRAITS_BYTES};
@@ -18,11 +18,12 @@ const HEAD_BYTES: usize = 1 + TRAITS_BYTES;
 
 impl Connection {
     /// Everything that is needed to go on after a restart; empty over TCP, where nothing goes on.
-    pub(crate) fn snapshot(&self) -> Box<[u8]> {
-        let Some(session) = self.session() else { return Box::default() };
-        let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&self.traits_bytes());
-        bytes.extend_from_slice(&session.to_snapshot());
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        let Some(session) = self.session() else { return Snapshot::default() };
+        let mut bytes = vec![0; HEAD_BYTES + SNAPSHOT_BYTES].into_boxed_slice();
+        bytes[0] = VERSION;
+        bytes[1..HEAD_BYTES].copy_from_slice(&self.traits_bytes());
+        bytes[HEAD_BYTES..].copy_from_slice(&*session.to_snapshot());
         bytes.into()
     }
 }

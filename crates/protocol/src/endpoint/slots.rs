@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use hashbrown::HashTable;
 use model::{DeviceId, LinkId};
 use rustc_hash::FxSeededState;
+use secure::dtls::Session;
 
 use super::connection::Connection;
 use super::output::HandshakeId;
@@ -134,11 +135,19 @@ impl Slots {
         }
     }
 
-    /// Frees a slot and forgets its ways.
+    /// Frees a slot and forgets its ways. Its keys are overwritten where they were.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Connection> {
-        let before = std::mem::replace(self.slots.get_mut(slot as usize)?, Slot::Free);
+        let place = self.slots.get_mut(slot as usize)?;
+        let session = match place {
+            Slot::Live(connection) => connection.session_mut().map(Session::take),
+            Slot::Free | Slot::Handshaking(..) => None,
+        };
+        let before = std::mem::replace(place, Slot::Free);
         self.free.push(slot);
-        let Slot::Live(connection) = before else { return None };
+        let Slot::Live(mut connection) = before else { return None };
+        if let (Some(place), Some(session)) = (connection.session_mut(), session) {
+            *place = session;
+        }
         self.forget_address(slot, connection.peer);
         if let Some(device) = connection.device {
             self.forget_device(slot, device);

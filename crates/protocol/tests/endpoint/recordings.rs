@@ -88,10 +88,10 @@ pub(crate) fn peer(line: &Value) -> SocketAddr {
 pub(crate) fn restored(recording: &Recording, session: &Value) -> RestoredSession {
     let server = Session::new(Role::Server, &keys(session), 0);
     let mut snapshot = vec![1, 4, 0x70, 4, 0, 4, 0, 1];
-    snapshot.extend_from_slice(&server.to_snapshot());
+    snapshot.extend_from_slice(&*server.to_snapshot());
     RestoredSession {
         device: recording.device(),
-        snapshot: snapshot.into(),
+        snapshot: snapshot.into_boxed_slice().into(),
         peer: peer(recording.protected(session["session"].as_u64().unwrap())[0]),
         record_limit: 1,
         record_seen: 0,

@@ -181,7 +181,7 @@ fn snapshots_that_cannot_be_read_and_tcp_ones_are_not_restored() {
     let session = stored(&mut before, &mut device);
     let mut world = World::new();
     for len in 0..session.snapshot.len() {
-        let snapshot = session.snapshot[..len].into();
+        let snapshot = Box::<[u8]>::from(&session.snapshot[..len]).into();
         let cut = RestoredSession { snapshot, ..session.clone() };
         assert_eq!(world.endpoint.restore(world.now, cut), None);
     }

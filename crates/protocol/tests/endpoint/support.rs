@@ -15,7 +15,7 @@ use protocol::endpoint::{Disposition, Need, NeedAnswer, Output};
 use protocol::{Endpoint, EndpointConfig};
 use secure::dtls::{ContentType, ServerIdentity};
 use secure::keys::{KeyKind, PrivateKey};
-use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SigningKey};
+use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SharedSecret, SigningKey};
 use secure::tcp::FrameKeys;
 
 use crate::client::{Client, Kind};
@@ -36,7 +36,7 @@ impl P256 for DeterministicP256 {
         self.0.public_point(secret)
     }
 
-    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<[u8; 32], P256Error> {
+    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<SharedSecret, P256Error> {
         self.0.agree(secret, peer)
     }
 

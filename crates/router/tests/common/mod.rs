@@ -152,7 +152,7 @@ impl World {
             hello: hello(),
             peer: "192.0.2.7:5000".parse().expect("an address"),
             full_handshake,
-            snapshot: Box::from([1, 2, 3]),
+            snapshot: model::link::Snapshot::new(Box::from([1, 2, 3])),
             receipt: (transport == Transport::Udp).then(|| self.receipt()),
             source: source(0),
         }

@@ -22,6 +22,7 @@ use std::mem;
 
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::codec::{
     ConnectionId, ContentType, HANDSHAKE_HEADER_BYTES, HandshakeHeader, Reader, RecordHeader,
@@ -49,7 +50,7 @@ pub struct HandshakeConfig {
     /// Random.
     pub server_random: [u8; 32],
     /// Random; one value of 2^32 is out of range and fails the handshake.
-    pub ephemeral_secret: Scalar,
+    pub ephemeral_secret: Zeroizing<Scalar>,
     /// For the client's records, if it takes one. Of no other live session.
     pub cid: ConnectionId,
     /// The key that signs.
@@ -156,11 +157,26 @@ enum State {
     Signing,
     AwaitCertificate,
     AwaitKeyExchange(ClientKey),
-    AwaitVerify { client: ClientKey, peer_point: Point, session_hash: [u8; 32] },
-    AwaitKey { client: ClientKey, task: Box<VerifyTask> },
+    AwaitVerify {
+        client: ClientKey,
+        peer_point: Point,
+        session_hash: [u8; 32],
+    },
+    AwaitKey {
+        client: ClientKey,
+        task: Box<VerifyTask>,
+    },
     Verifying(ClientKey),
-    AwaitFinished { client: ClientKey, master: MasterSecret, session: Session },
+    /// In a box, which is overwritten when it is freed: a state that is moved leaves its bytes behind.
+    AwaitFinished(Box<Unfinished>),
     Closed,
+}
+
+/// All but the client's Finished message.
+struct Unfinished {
+    client: ClientKey,
+    master: Zeroizing<MasterSecret>,
+    session: Session,
 }
 
 #[derive(Clone, Copy)]
@@ -393,7 +409,7 @@ impl Handshake {
             client_key: client.point,
             signature: signature.to_vec(),
             session_hash,
-            ephemeral_secret: self.config.ephemeral_secret,
+            ephemeral_secret: self.config.ephemeral_secret.clone(),
             peer_point,
             extended_master_secret: self.offer.extended_master_secret,
             client_random: self.client_random,
@@ -408,9 +424,7 @@ impl Handshake {
 
     fn handle_protected(&mut self, record: &mut [u8]) {
         match mem::replace(&mut self.state, State::Closed) {
-            State::AwaitFinished { client, master, session } => {
-                self.handle_finished(client, master, session, record);
-            }
+            State::AwaitFinished(unfinished) => self.handle_finished(unfinished, record),
             other => {
                 self.state = other;
                 if record.len() <= SEALED_FINISHED_BYTES_MAX {
@@ -421,38 +435,34 @@ impl Handshake {
     }
 
     /// What does not open may come from anybody, and changes nothing.
-    fn handle_finished(
-        &mut self,
-        client: ClientKey,
-        master: MasterSecret,
-        mut session: Session,
-        record: &mut [u8],
-    ) {
-        let message = match session.open(record) {
+    fn handle_finished(&mut self, mut unfinished: Box<Unfinished>, record: &mut [u8]) {
+        let message = match unfinished.session.open(record) {
             Ok(opened) if opened.content_type == ContentType::Handshake => opened.plaintext,
             Ok(_) | Err(_) => {
-                self.state = State::AwaitFinished { client, master, session };
+                self.state = State::AwaitFinished(unfinished);
                 return;
             }
         };
-        let expected = prf::verify_data(&master, Sender::Client, &self.transcript_hash());
+        let expected =
+            prf::verify_data(&unfinished.master, Sender::Client, &self.transcript_hash());
         if !messages::finished(message).is_some_and(|data| data.ct_eq(&expected).into()) {
             return self.fail(HandshakeFailure::BadFinished, Some(alert::DECRYPT_ERROR));
         }
         self.transcript.update(message);
-        self.finish(client, &master, session);
+        self.finish(&mut unfinished);
     }
 
-    fn finish(&mut self, client: ClientKey, master: &MasterSecret, mut session: Session) {
+    fn finish(&mut self, unfinished: &mut Unfinished) {
+        let Unfinished { client, master, session } = unfinished;
         let verify_data = prf::verify_data(master, Sender::Server, &self.transcript_hash());
         let mut final_flight = FinalFlight::new(self.record_number, self.message_seq, &verify_data);
         let mut datagram = Vec::with_capacity(80);
-        if final_flight.repeat(&mut session, &mut datagram).is_err() {
+        if final_flight.repeat(session, &mut datagram).is_err() {
             return self.fail(HandshakeFailure::Internal, Some(alert::INTERNAL_ERROR));
         }
         self.outputs.push_back(HandshakeOutput::Send(datagram));
         self.outputs.push_back(HandshakeOutput::Established(Box::new(Established {
-            session,
+            session: session.take(),
             key_hash: client.hash,
             spki: client.spki,
             final_flight,
@@ -462,7 +472,7 @@ impl Handshake {
     fn ask_for_signature(&mut self) {
         self.outputs.push_back(HandshakeOutput::Job(Job(Task::Answer(AnswerTask {
             identity: self.config.identity,
-            ephemeral_secret: self.config.ephemeral_secret,
+            ephemeral_secret: self.config.ephemeral_secret.clone(),
             client_random: self.client_random,
             server_random: self.config.server_random,
         }))));
@@ -491,12 +501,13 @@ impl Handshake {
 
     fn begin_session(&mut self, now: u64, client: ClientKey, secrets: &Secrets) {
         let keys = SessionKeys {
-            key_block: secrets.key_block,
+            key_block: secrets.key_block.clone(),
             cid_mode: self.offer.cid_mode,
             cid: self.config.cid,
         };
         let session = Session::new(Role::Server, &keys, self.config.record_limit);
-        self.state = State::AwaitFinished { client, master: secrets.master, session };
+        let master = secrets.master.clone();
+        self.state = State::AwaitFinished(Box::new(Unfinished { client, master, session }));
         self.retransmission.rest(now);
         if let Some(mut record) = self.sealed_finished.take() {
             self.handle_protected(&mut record);
@@ -514,7 +525,7 @@ impl Handshake {
     }
 
     fn waits_for_client(&self) -> bool {
-        self.waits_for_plain_message() || matches!(self.state, State::AwaitFinished { .. })
+        self.waits_for_plain_message() || matches!(self.state, State::AwaitFinished(_))
     }
 
     fn waits_for_plain_message(&self) -> bool {
@@ -559,7 +570,7 @@ impl fmt::Debug for Handshake {
             State::AwaitVerify { .. } => "awaiting CertificateVerify",
             State::AwaitKey { .. } => "awaiting the registry",
             State::Verifying(_) => "verifying",
-            State::AwaitFinished { .. } => "awaiting Finished",
+            State::AwaitFinished(_) => "awaiting Finished",
             State::Closed => "closed",
         };
         f.debug_struct("Handshake").field("state", &state).finish_non_exhaustive()

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::codec::CURVE_SECP256R1;
 use super::prf::{self, KeyBlock, MasterSecret};
@@ -68,13 +69,13 @@ pub(crate) enum Task {
 
 pub(crate) enum Done {
     Answered(Result<ServerKey, P256Error>),
-    Verified(Result<Secrets, P256Error>),
+    Verified(Result<Box<Secrets>, P256Error>),
 }
 
 /// Flight 4: our half of the key exchange, signed.
 pub(crate) struct AnswerTask {
     pub(crate) identity: IdentityKey,
-    pub(crate) ephemeral_secret: Scalar,
+    pub(crate) ephemeral_secret: Zeroizing<Scalar>,
     pub(crate) client_random: [u8; 32],
     pub(crate) server_random: [u8; 32],
 }
@@ -114,20 +115,21 @@ pub(crate) struct VerifyTask {
     pub(crate) signature: Vec<u8>,
     /// Hash of the handshake up to ClientKeyExchange: what the client signed.
     pub(crate) session_hash: [u8; 32],
-    pub(crate) ephemeral_secret: Scalar,
+    pub(crate) ephemeral_secret: Zeroizing<Scalar>,
     pub(crate) peer_point: Point,
     pub(crate) extended_master_secret: bool,
     pub(crate) client_random: [u8; 32],
     pub(crate) server_random: [u8; 32],
 }
 
+/// In a box on their way between threads: what is moved leaves its bytes behind.
 pub(crate) struct Secrets {
-    pub(crate) master: MasterSecret,
-    pub(crate) key_block: KeyBlock,
+    pub(crate) master: Zeroizing<MasterSecret>,
+    pub(crate) key_block: Zeroizing<KeyBlock>,
 }
 
 impl VerifyTask {
-    fn run(self, p256: &dyn P256) -> Result<Secrets, P256Error> {
+    fn run(self, p256: &dyn P256) -> Result<Box<Secrets>, P256Error> {
         p256.verify(&self.client_key, &self.session_hash, &self.signature)?;
         let premaster = p256.agree(&self.ephemeral_secret, &self.peer_point)?;
         let master = if self.extended_master_secret {
@@ -136,7 +138,7 @@ impl VerifyTask {
             prf::master_secret(&premaster, &self.client_random, &self.server_random)
         };
         let key_block = prf::key_block(&master, &self.client_random, &self.server_random);
-        Ok(Secrets { master, key_block })
+        Ok(Box::new(Secrets { master, key_block }))
     }
 }
 

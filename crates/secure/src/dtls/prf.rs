@@ -2,6 +2,7 @@
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 /// The master secret (RFC 5246 §8.1).
 pub type MasterSecret = [u8; 48];
@@ -25,7 +26,7 @@ pub fn prf(secret: &[u8], label: &[u8], seed: &[&[u8]], out: &mut [u8]) {
     let keyed = keyed(secret);
     let mut a = tag(&keyed, &[], label, seed);
     for chunk in out.chunks_mut(32) {
-        let block = tag(&keyed, &a, label, seed);
+        let block = Zeroizing::new(tag(&keyed, &a, label, seed));
         chunk.copy_from_slice(&block[..chunk.len()]);
         a = tag_of(keyed.clone(), &a);
     }
@@ -36,16 +37,19 @@ pub fn master_secret(
     premaster: &[u8; 32],
     client_random: &[u8; 32],
     server_random: &[u8; 32],
-) -> MasterSecret {
-    let mut master = [0; 48];
-    prf(premaster, b"master secret", &[client_random, server_random], &mut master);
+) -> Zeroizing<MasterSecret> {
+    let mut master = Zeroizing::new([0; 48]);
+    prf(premaster, b"master secret", &[client_random, server_random], &mut *master);
     master
 }
 
 /// The master secret over the handshake up to ClientKeyExchange (RFC 7627 §4).
-pub fn extended_master_secret(premaster: &[u8; 32], session_hash: &[u8; 32]) -> MasterSecret {
-    let mut master = [0; 48];
-    prf(premaster, b"extended master secret", &[session_hash], &mut master);
+pub fn extended_master_secret(
+    premaster: &[u8; 32],
+    session_hash: &[u8; 32],
+) -> Zeroizing<MasterSecret> {
+    let mut master = Zeroizing::new([0; 48]);
+    prf(premaster, b"extended master secret", &[session_hash], &mut *master);
     master
 }
 
@@ -54,9 +58,9 @@ pub fn key_block(
     master: &MasterSecret,
     client_random: &[u8; 32],
     server_random: &[u8; 32],
-) -> KeyBlock {
-    let mut block = [0; 40];
-    prf(master, b"key expansion", &[server_random, client_random], &mut block);
+) -> Zeroizing<KeyBlock> {
+    let mut block = Zeroizing::new([0; 40]);
+    prf(master, b"key expansion", &[server_random, client_random], &mut *block);
     block
 }
 

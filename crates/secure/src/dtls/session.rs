@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use super::codec::{
     ConnectionId, ContentType, RECORD_NUMBERS, Reader, RecordHeader, TYPE_CID, TYPE_MOVED,
     TYPE_MOVED_CID, VERSION_1_2, epoch_and_number,
@@ -38,7 +40,7 @@ pub enum Role {
 /// [reserved](Self::set_record_limit) in durable storage, and one that was restored begins where
 /// the reservation of its predecessor ended.
 pub struct Session {
-    keys: KeyBlock,
+    keys: Zeroizing<KeyBlock>,
     cid: ConnectionId,
     next_record_number: u64,
     record_limit: u64,
@@ -51,7 +53,7 @@ pub struct Session {
 #[derive(Clone)]
 pub struct SessionKeys {
     /// Keys of both directions.
-    pub key_block: KeyBlock,
+    pub key_block: Zeroizing<KeyBlock>,
     /// How the client's records are marked.
     pub cid_mode: CidMode,
     /// With which connection id; without meaning if the mode is none.
@@ -126,7 +128,7 @@ impl Session {
     /// A session fresh from its handshake: the next record, the Finished message, is number 0.
     pub fn new(role: Role, keys: &SessionKeys, record_limit: u64) -> Self {
         Self {
-            keys: keys.key_block,
+            keys: keys.key_block.clone(),
             cid: keys.cid,
             next_record_number: 0,
             record_limit,
@@ -143,6 +145,15 @@ impl Session {
             replay: ReplayWindow::all_seen_to(numbers.seen),
             ..Self::new(role, keys, numbers.limit)
         }
+    }
+
+    /// Moves the session out and overwrites its keys where it was, which a move alone does not. What is
+    /// left opens nothing and seals nothing.
+    pub fn take(&mut self) -> Self {
+        let keys =
+            SessionKeys { key_block: [0; 40].into(), cid_mode: self.cid_mode, cid: self.cid };
+        let numbers = RecordNumbers { next: 0, limit: 0, seen: RECORD_NUMBERS };
+        std::mem::replace(self, Self::resume(self.role, &keys, numbers))
     }
 
     /// Which end this is.
@@ -162,7 +173,7 @@ impl Session {
 
     /// What was agreed in the handshake.
     pub fn keys(&self) -> SessionKeys {
-        SessionKeys { key_block: self.keys, cid_mode: self.cid_mode, cid: self.cid }
+        SessionKeys { key_block: self.keys.clone(), cid_mode: self.cid_mode, cid: self.cid }
     }
 
     /// The number of the next record sealed.
@@ -374,5 +385,26 @@ impl fmt::Debug for SessionKeys {
             .field("cid_mode", &self.cid_mode)
             .field("cid", &self.cid)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_a_session_was_taken_from_no_keys_are_left() {
+        let keys = SessionKeys { key_block: [9; 40].into(), cid_mode: CidMode::None, cid: [0; 8] };
+        let mut place = Session::new(Role::Server, &keys, 100);
+        let mut taken = place.take();
+        assert_eq!((*taken.keys, *place.keys), ([9; 40], [0; 40]));
+        let mut record = Vec::new();
+        assert_eq!(place.seal(ContentType::Alert, &[1, 0], &mut record), Err(ReservationSpent));
+        assert_eq!(taken.seal(ContentType::Alert, &[1, 0], &mut record), Ok(0));
+        let mut peer =
+            Session::new(Role::Client, &SessionKeys { key_block: [0; 40].into(), ..keys }, 9);
+        let mut forged = Vec::new();
+        peer.seal(ContentType::Alert, &[1, 0], &mut forged).unwrap();
+        assert_eq!(place.open(&mut forged), Err(Dropped::Replayed), "zeros are no key");
     }
 }

@@ -4,6 +4,8 @@
 //! version(1) role(1) cid_mode(1) cid(8) key_block(40) record_limit(8) record_seen(8)
 //! ```
 
+use zeroize::Zeroizing;
+
 use super::codec::{RECORD_NUMBERS, Reader};
 use super::record::CidMode;
 use super::session::{RecordNumbers, Role, Session, SessionKeys};
@@ -19,14 +21,14 @@ pub struct BadSnapshot;
 
 impl Session {
     /// Everything needed to go on after a restart. Secret: it holds the keys.
-    pub fn to_snapshot(&self) -> [u8; SNAPSHOT_BYTES] {
+    pub fn to_snapshot(&self) -> Zeroizing<[u8; SNAPSHOT_BYTES]> {
         let keys = self.keys();
-        let mut bytes = [0; SNAPSHOT_BYTES];
+        let mut bytes = Zeroizing::new([0; SNAPSHOT_BYTES]);
         bytes[0] = VERSION;
         bytes[1] = self.role() as u8;
         bytes[2] = self.cid_mode() as u8;
         bytes[3..11].copy_from_slice(&keys.cid);
-        bytes[11..51].copy_from_slice(&keys.key_block);
+        bytes[11..51].copy_from_slice(&*keys.key_block);
         bytes[51..59].copy_from_slice(&self.record_limit().to_be_bytes());
         bytes[59..67].copy_from_slice(&self.record_seen().to_be_bytes());
         bytes
@@ -70,7 +72,7 @@ fn read(reader: &mut Reader<'_>) -> Option<(Role, SessionKeys, u64, u64)> {
         2 => CidMode::Rfc9146,
         _ => return None,
     };
-    let keys = SessionKeys { cid_mode, cid: reader.array()?, key_block: reader.array()? };
+    let keys = SessionKeys { cid_mode, cid: reader.array()?, key_block: reader.array()?.into() };
     let limit = u64::from_be_bytes(reader.array()?);
     let seen = u64::from_be_bytes(reader.array()?);
     Some((role, keys, limit, seen))
@@ -83,15 +85,18 @@ mod tests {
     use crate::dtls::session::ReservationSpent;
 
     fn session() -> Session {
-        let keys =
-            SessionKeys { key_block: [9; 40], cid_mode: CidMode::Draft05, cid: *b"eight by" };
+        let keys = SessionKeys {
+            key_block: [9; 40].into(),
+            cid_mode: CidMode::Draft05,
+            cid: *b"eight by",
+        };
         Session::new(Role::Server, &keys, 1024)
     }
 
     #[test]
     fn a_restored_session_seals_nothing_below_the_old_reservation() {
         let snapshot = session().to_snapshot();
-        let mut restored = Session::from_snapshot(&snapshot, 0, 0).unwrap();
+        let mut restored = Session::from_snapshot(&*snapshot, 0, 0).unwrap();
         let sealed = restored.seal(ContentType::Alert, &[1, 0], &mut Vec::new());
         assert_eq!(sealed, Err(ReservationSpent));
         restored.set_record_limit(2048);
@@ -102,7 +107,7 @@ mod tests {
     #[test]
     fn the_newer_of_snapshot_and_journal_counts() {
         let snapshot = session().to_snapshot();
-        let restored = Session::from_snapshot(&snapshot, 3072, 17).unwrap();
+        let restored = Session::from_snapshot(&*snapshot, 3072, 17).unwrap();
         assert_eq!(restored.next_record_number(), 3072);
         assert_eq!(restored.record_seen(), 17);
         assert_eq!(restored.cid(), Some(*b"eight by"));
@@ -115,9 +120,9 @@ mod tests {
             assert!(Session::from_snapshot(&snapshot[..len], 0, 0).is_err());
         }
         for (at, bad) in [(0, 2), (1, 2), (2, 3), (51, 1), (59, 1)] {
-            let mut bytes = snapshot;
+            let mut bytes = snapshot.clone();
             bytes[at] = bad;
-            assert!(Session::from_snapshot(&bytes, 0, 0).is_err(), "byte {at}");
+            assert!(Session::from_snapshot(&*bytes, 0, 0).is_err(), "byte {at}");
         }
     }
 

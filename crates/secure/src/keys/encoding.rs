@@ -1,6 +1,7 @@
 //! From a file's bytes to one DER structure, and from its first bytes to what it holds.
 
 use openssl::base64;
+use zeroize::Zeroizing;
 
 use super::KeyError;
 
@@ -18,13 +19,13 @@ pub(super) enum Shape {
 }
 
 /// The DER of the first key in `input`, without the fill that follows it in images of device memory.
-pub(super) fn to_der(input: &[u8]) -> Result<Vec<u8>, KeyError> {
+pub(super) fn to_der(input: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     if input.len() > INPUT_BYTES_MAX {
         return Err(KeyError::Unreadable);
     }
     match find_pem(input)? {
-        Some(der) => Ok(trim(&der)?.to_vec()),
-        None => Ok(trim(input)?.to_vec()),
+        Some(der) => Ok(trim(&der)?.to_vec().into()),
+        None => Ok(trim(input)?.to_vec().into()),
     }
 }
 
@@ -47,7 +48,7 @@ pub(super) fn shape(der: &[u8]) -> Result<Shape, KeyError> {
 }
 
 /// The first PEM block that is no mere curve name (`openssl ecparam -genkey` writes one first).
-fn find_pem(input: &[u8]) -> Result<Option<Vec<u8>>, KeyError> {
+fn find_pem(input: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, KeyError> {
     let Ok(mut text) = std::str::from_utf8(input) else {
         return Ok(None);
     };
@@ -62,12 +63,13 @@ fn find_pem(input: &[u8]) -> Result<Option<Vec<u8>>, KeyError> {
     Ok(None)
 }
 
-fn decode_body(body: &str) -> Result<Vec<u8>, KeyError> {
+fn decode_body(body: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     if body.contains("ENCRYPTED") {
         return Err(KeyError::Encrypted);
     }
-    let body: String = body.split_ascii_whitespace().collect();
-    base64::decode_block(&body).map_err(|_| KeyError::Unreadable)
+    let mut joined = Zeroizing::new(String::with_capacity(body.len()));
+    joined.extend(body.split_ascii_whitespace());
+    base64::decode_block(&joined).map(Zeroizing::new).map_err(|_| KeyError::Unreadable)
 }
 
 /// `der` up to the end of its outer SEQUENCE.
@@ -103,7 +105,7 @@ mod tests {
     fn fill_after_the_outer_sequence_is_cut_off() {
         let mut image = vec![0x30, 0x03, 0x02, 0x01, 0x00];
         image.extend([0xff; 32]);
-        assert_eq!(to_der(&image).unwrap(), [0x30, 0x03, 0x02, 0x01, 0x00]);
+        assert_eq!(**to_der(&image).unwrap(), [0x30, 0x03, 0x02, 0x01, 0x00]);
     }
 
     #[test]

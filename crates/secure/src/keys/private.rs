@@ -8,6 +8,7 @@ use openssl::error::ErrorStack;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
+use zeroize::Zeroizing;
 
 use super::encoding::{self, Shape};
 use super::public::{pem, unreadable};
@@ -58,21 +59,21 @@ impl PrivateKey {
 
     /// The DER that devices and their tools use: SEC1 with curve and public key (121 bytes), or
     /// PKCS#1 (about 608 bytes for RSA-1024). The only failure is [`KeyError::Library`].
-    pub fn to_der(&self) -> Result<Vec<u8>, KeyError> {
+    pub fn to_der(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let der = match &self.numbers {
             Numbers::Ec(key) => key.private_key_to_der(),
             Numbers::Rsa(key) => key.private_key_to_der(),
         };
-        der.map_err(|_| KeyError::Library)
+        der.map(Zeroizing::new).map_err(|_| KeyError::Library)
     }
 
     /// [`Self::to_der`] as PEM: `BEGIN EC PRIVATE KEY` or `BEGIN RSA PRIVATE KEY`.
-    pub fn to_pem(&self) -> Result<String, KeyError> {
+    pub fn to_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         let label = match &self.numbers {
             Numbers::Ec(_) => "EC PRIVATE KEY",
             Numbers::Rsa(_) => "RSA PRIVATE KEY",
         };
-        Ok(pem(label, &self.to_der()?))
+        Ok(Zeroizing::new(pem(label, &self.to_der()?)))
     }
 
     /// The key for OpenSSL's operations on P-256; `None` for RSA.
@@ -119,6 +120,7 @@ impl PrivateKey {
         let key = PKey::private_key_from_pkcs8(der).map_err(unreadable)?;
         if let Ok(key) = key.rsa() {
             let inner = key.private_key_to_der().map_err(|_| KeyError::Inconsistent)?;
+            let inner = Zeroizing::new(inner);
             return Self::from_rsa(Rsa::private_key_from_der(&inner).map_err(unreadable)?);
         }
         Self::from_ec(key.ec_key().map_err(|_| KeyError::Unsupported)?)

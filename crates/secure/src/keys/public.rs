@@ -10,6 +10,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{HasPublic, PKey, PKeyRef, Public};
 use openssl::rsa::{Rsa, RsaRef};
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::encoding::{self, Shape};
 use super::{KeyError, KeyKind, PrivateKey};
@@ -138,14 +139,20 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// A PEM block with lines of 64 characters.
+/// A PEM block with lines of 64 characters. It grows in place: of what it may hold no copy is left.
 pub(super) fn pem(label: &str, der: &[u8]) -> String {
-    let mut text = format!("-----BEGIN {label}-----\n");
-    for chunk in der.chunks(48) {
-        text.push_str(&base64::encode_block(chunk));
+    let base64 = Zeroizing::new(base64::encode_block(der));
+    let mut text = String::with_capacity(base64.len() * 66 / 64 + 2 * label.len() + 64);
+    text.push_str(&format!("-----BEGIN {label}-----\n"));
+    let mut rest = base64.as_str();
+    while !rest.is_empty() {
+        let (line, after) = rest.split_at(rest.len().min(64));
+        text.push_str(line);
         text.push('\n');
+        rest = after;
     }
-    text + &format!("-----END {label}-----\n")
+    text.push_str(&format!("-----END {label}-----\n"));
+    text
 }
 
 /// For [`Result::map_err`] where OpenSSL refuses what it was given to read.

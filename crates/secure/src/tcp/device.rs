@@ -2,6 +2,7 @@
 
 use openssl::rsa::Padding;
 use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
 
 use super::job::mac;
 use super::rsa::{self, DEVICE_ID_BYTES};
@@ -70,8 +71,8 @@ fn encrypt_for_server(
 }
 
 fn decrypt(device: &PrivateKey, encrypted: &[u8]) -> Option<SessionCredentials> {
-    let mut message = [0; 256];
-    let len = device.rsa()?.private_decrypt(encrypted, &mut message, Padding::PKCS1).ok()?;
+    let mut message = Zeroizing::new([0; 256]);
+    let len = device.rsa()?.private_decrypt(encrypted, &mut *message, Padding::PKCS1).ok()?;
     Some(SessionCredentials::new(message[..len].try_into().ok()?))
 }
 

@@ -12,6 +12,7 @@ use aes::{Aes128Dec, Aes128Enc};
 use cbc::{Decryptor, Encryptor};
 use cipher::block_padding::Pkcs7;
 use cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use zeroize::Zeroizing;
 
 use super::FrameKeys;
 
@@ -23,8 +24,8 @@ pub const FRAME_MESSAGE_BYTES_MAX: usize = CIPHERTEXT_BYTES_MAX - 1;
 /// After an error the stream cannot be understood any more: the connection is to be closed, and
 /// every later call gives the same error.
 pub struct FrameOpener {
-    key: [u8; 16],
-    iv: [u8; 16],
+    key: Zeroizing<[u8; 16]>,
+    iv: Zeroizing<[u8; 16]>,
     /// Length and ciphertext of the frame at hand, as far as they are here: at most 2,050 bytes.
     frame: Vec<u8>,
     /// `frame` was handed out, and the next call starts anew.
@@ -49,7 +50,13 @@ pub enum FrameError {
 impl FrameOpener {
     /// Starts one direction.
     pub fn new(keys: &FrameKeys) -> Self {
-        Self { key: keys.key, iv: keys.iv, frame: Vec::new(), opened: false, failed: None }
+        Self {
+            key: keys.key.into(),
+            iv: keys.iv.into(),
+            frame: Vec::new(),
+            opened: false,
+            failed: None,
+        }
     }
 
     /// Takes bytes off the front of `input` and gives the next message, or `None` when `input` is
@@ -108,7 +115,7 @@ impl FrameOpener {
 
     fn decrypt(&mut self) -> Result<usize, FrameError> {
         let ciphertext = &mut self.frame[HEADER..];
-        let cipher = Decryptor::<Aes128Dec>::new(&self.key.into(), &self.iv.into());
+        let cipher = Decryptor::<Aes128Dec>::new((&*self.key).into(), (&*self.iv).into());
         self.iv.copy_from_slice(&ciphertext[..BLOCK]);
         match cipher.decrypt_padded::<Pkcs7>(ciphertext) {
             Ok([]) => Err(FrameError::Empty),
@@ -134,8 +141,8 @@ fn ciphertext_length(header: [u8; HEADER]) -> Result<usize, FrameError> {
 
 /// Turns messages into the bytes of one direction.
 pub struct FrameSealer {
-    key: [u8; 16],
-    iv: [u8; 16],
+    key: Zeroizing<[u8; 16]>,
+    iv: Zeroizing<[u8; 16]>,
 }
 
 /// A message that no frame can hold; ours to avoid.
@@ -152,7 +159,7 @@ pub enum SealError {
 impl FrameSealer {
     /// Starts one direction.
     pub fn new(keys: &FrameKeys) -> Self {
-        Self { key: keys.key, iv: keys.iv }
+        Self { key: keys.key.into(), iv: keys.iv.into() }
     }
 
     /// Appends one frame to `out`. Length and ciphertext must leave in one write: a device that
@@ -164,7 +171,7 @@ impl FrameSealer {
         out.extend_from_slice(message);
         out.resize(start + HEADER + usize::from(length), 0);
         let ciphertext = &mut out[start + HEADER..];
-        Encryptor::<Aes128Enc>::new(&self.key.into(), &self.iv.into())
+        Encryptor::<Aes128Enc>::new((&*self.key).into(), (&*self.iv).into())
             .encrypt_padded::<Pkcs7>(ciphertext, message.len())
             .expect("the space is a whole number of blocks and longer than the message");
         self.iv.copy_from_slice(&ciphertext[..BLOCK]);

@@ -104,15 +104,19 @@ impl ServerHandshake {
     /// Starts a handshake: the first output is the nonce. `fill` gives unpredictable bytes; it is
     /// asked for the nonce (40), the session's credentials (40) and padding (85), in this order.
     pub fn new(fill: &mut dyn FnMut(&mut [u8])) -> Self {
-        let (mut nonce, mut credentials, mut padding) = ([0; NONCE_BYTES], [0; 40], [0; 85]);
-        fill(&mut nonce);
-        fill(&mut credentials);
-        fill(&mut padding);
-        let credentials = SessionCredentials::new(credentials);
+        let mut secrets = Box::new(Secrets {
+            nonce: [0; NONCE_BYTES],
+            credentials: SessionCredentials::new([0; 40]),
+            padding: [0; ANSWER_PADDING_BYTES],
+        });
+        // Where they stay: a copy on the way would not be overwritten.
+        fill(&mut secrets.nonce);
+        fill(secrets.credentials.as_bytes_mut());
+        fill(&mut secrets.padding);
         Self {
-            secrets: Box::new(Secrets { nonce, credentials, padding }),
+            outputs: VecDeque::from([HandshakeOutput::Send(secrets.nonce.to_vec())]),
+            secrets,
             state: State::Receiving(Vec::new()),
-            outputs: VecDeque::from([HandshakeOutput::Send(nonce.to_vec())]),
         }
     }
 

@@ -22,6 +22,8 @@ mod rsa;
 
 use std::fmt;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 pub use frame::{FRAME_MESSAGE_BYTES_MAX, FrameError, FrameOpener, FrameSealer, SealError};
 pub use handshake::{HandshakeOutput, Refused, ServerHandshake};
 pub use job::{Job, JobDone, RsaServerKeys};
@@ -34,7 +36,7 @@ pub const DEVICE_CREDENTIALS_BYTES: usize = 256;
 pub const SESSION_KEY_BYTES: usize = 384;
 
 /// The 40 secret bytes of one connection (`tcp-session.md` §2, step 3).
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct SessionCredentials([u8; 40]);
 
 impl SessionCredentials {
@@ -61,6 +63,10 @@ impl SessionCredentials {
     fn as_bytes(&self) -> &[u8; 40] {
         &self.0
     }
+
+    fn as_bytes_mut(&mut self) -> &mut [u8; 40] {
+        &mut self.0
+    }
 }
 
 impl fmt::Debug for SessionCredentials {
@@ -70,7 +76,7 @@ impl fmt::Debug for SessionCredentials {
 }
 
 /// AES key and first initialisation vector; the same for both directions.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct FrameKeys {
     /// The AES-128 key.
     pub key: [u8; 16],
@@ -81,5 +87,22 @@ pub struct FrameKeys {
 impl fmt::Debug for FrameKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FrameKeys(secret)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_and_keys_are_overwritten_when_they_are_dropped() {
+        fn is_overwritten<T: ZeroizeOnDrop>() {}
+        is_overwritten::<SessionCredentials>();
+        is_overwritten::<FrameKeys>();
+        is_overwritten::<aes::Aes128Enc>();
+        is_overwritten::<aes::Aes128Dec>();
+        let mut credentials = SessionCredentials::new([7; 40]);
+        credentials.zeroize();
+        assert_eq!(credentials.as_bytes(), &[0; 40]);
     }
 }

@@ -10,6 +10,7 @@ use openssl::error::ErrorStack;
 use openssl::pkey::{Private, Public};
 use openssl::rsa::{Padding, Rsa};
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroizing;
 
 use super::{DEVICE_CREDENTIALS_BYTES, NONCE_BYTES};
 
@@ -68,7 +69,9 @@ pub(super) fn encrypt(
     message: &[u8],
     out: &mut [u8],
 ) -> Result<(), ErrorStack> {
-    let mut block = vec![0, 2];
+    let length = 3 + padding.len() + message.len();
+    let mut block = Zeroizing::new(Vec::with_capacity(length));
+    block.extend([0, 2]);
     block.extend(padding.iter().map(|byte| byte.max(&1)));
     block.push(0);
     block.extend_from_slice(message);

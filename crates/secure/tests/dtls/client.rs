@@ -247,8 +247,8 @@ impl Client {
 
         let premaster = self.p256.agree(&self.ephemeral, server_point).unwrap();
         self.master = match self.kind {
-            Kind::Standard => prf::extended_master_secret(&premaster, &session_hash),
-            _ => prf::master_secret(&premaster, &self.random, &self.server_random),
+            Kind::Standard => *prf::extended_master_secret(&premaster, &session_hash),
+            _ => *prf::master_secret(&premaster, &self.random, &self.server_random),
         };
         let hash = self.transcript.clone().finalize().into();
         let data = prf::verify_data(&self.master, Sender::Client, &hash);

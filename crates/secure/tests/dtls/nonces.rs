@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use secure::dtls::{CidMode, ContentType, Role, SNAPSHOT_BYTES, Session, SessionKeys};
+use zeroize::Zeroizing;
 
 #[derive(Clone, Copy, Debug)]
 enum Step {
@@ -33,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
 const BLOCK: u64 = 32;
 
 struct Store {
-    snapshot: [u8; SNAPSHOT_BYTES],
+    snapshot: Zeroizing<[u8; SNAPSHOT_BYTES]>,
     record_limit: u64,
 }
 
@@ -41,7 +42,7 @@ proptest! {
     #[test]
     fn no_nonce_is_sealed_twice_over_restarts(steps in prop::collection::vec(step(), 1..60)) {
         for role in [Role::Server, Role::Client] {
-            let keys = SessionKeys { key_block: [1; 40], cid_mode: CidMode::Draft05, cid: [2; 8] };
+            let keys = SessionKeys { key_block: [1; 40].into(), cid_mode: CidMode::Draft05, cid: [2; 8] };
             let mut session = Session::new(role, &keys, BLOCK);
             let mut store = Store { snapshot: session.to_snapshot(), record_limit: BLOCK };
             let mut nonces = BTreeSet::new();
@@ -79,7 +80,7 @@ fn take(
 }
 
 fn restore(store: &mut Store) -> Session {
-    let mut session = Session::from_snapshot(&store.snapshot, store.record_limit, 0).unwrap();
+    let mut session = Session::from_snapshot(&*store.snapshot, store.record_limit, 0).unwrap();
     let refused = session.seal(ContentType::ApplicationData, b"too early", &mut Vec::new());
     assert!(refused.is_err(), "nothing is sealed before a new reservation is durable");
     store.record_limit = session.next_record_number() + BLOCK;

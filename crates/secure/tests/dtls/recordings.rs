@@ -109,7 +109,7 @@ fn a_resumed_session_is_found_from_its_new_ports_and_moves_there() {
                 // As if the server had been restarted before each record.
                 let seen = session.record_seen();
                 if !is_first_from_peer {
-                    session = Session::from_snapshot(&session.to_snapshot(), 0, seen).unwrap();
+                    session = Session::from_snapshot(&*session.to_snapshot(), 0, seen).unwrap();
                 }
                 assert!(session.open(&mut datagram).unwrap().newest, "{name}");
             }
@@ -166,7 +166,7 @@ pub(crate) fn begin(session: &Value, lines: &[&Value]) -> Handshake {
     let hello = ClientHello::parse(&second_hello(lines)).unwrap();
     let config = HandshakeConfig {
         server_random: array(&session["server_random"]),
-        ephemeral_secret: array(&session["server_ecdhe_private_hex"]),
+        ephemeral_secret: array(&session["server_ecdhe_private_hex"]).into(),
         cid: if session["cid"].is_null() { [0; 8] } else { array(&session["cid"]) },
         recorded_flight: Some(server_flight(lines)),
         ..config()

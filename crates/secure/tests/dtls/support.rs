@@ -10,7 +10,7 @@ use secure::dtls::{
     ContentType, Established, Handshake, HandshakeConfig, HandshakeFailure, HandshakeOutput,
     IdentityKey, ServerIdentity,
 };
-use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SigningKey};
+use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SharedSecret, SigningKey};
 use serde_json::Value;
 
 pub(crate) const NOW: u64 = 1_000_000_000;
@@ -102,7 +102,7 @@ impl P256 for DeterministicP256 {
         self.0.public_point(secret)
     }
 
-    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<[u8; 32], P256Error> {
+    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<SharedSecret, P256Error> {
         self.0.agree(secret, peer)
     }
 
@@ -120,7 +120,7 @@ impl P256 for DeterministicP256 {
 pub(crate) fn config() -> HandshakeConfig {
     HandshakeConfig {
         server_random: [0x51; 32],
-        ephemeral_secret: [0x52; 32],
+        ephemeral_secret: [0x52; 32].into(),
         cid: *b"\0cid-no1",
         identity: IdentityKey::Current,
         record_limit: 1024,

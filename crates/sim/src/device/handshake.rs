@@ -467,7 +467,7 @@ impl ClientHandshake {
             .agree(&self.parameters.ephemeral, &point)
             .map_err(|_| HandshakeFailure::Illegal)?;
         let client_random = self.parameters.client_random;
-        self.master = prf::master_secret(&premaster, &client_random, &self.server.random);
+        self.master = *prf::master_secret(&premaster, &client_random, &self.server.random);
         let cid = self.server.cid.map(|cid| (CidMode::Draft05, cid));
         let keys = SessionKeys::derive(&self.master, &client_random, &self.server.random, cid);
         self.session = Some(Session::new(Role::Client, &keys, Session::UNLIMITED));

@@ -73,7 +73,7 @@ impl Retained {
 
     pub(crate) fn save(&self, message_id: u16, clock_is_set: bool) -> RetainedMemory {
         RetainedMemory {
-            key_block: hex::encode(self.session.keys().key_block),
+            key_block: hex::encode(*self.session.keys().key_block),
             cid: self.session.cid(),
             next: self.session.next_record_number(),
             seen: self.session.record_seen(),
@@ -90,6 +90,7 @@ impl Retained {
         let mut key_block = [0; 40];
         hex::decode_to_slice(&memory.key_block, &mut key_block).ok()?;
         let cid_mode = if memory.cid.is_some() { CidMode::Draft05 } else { CidMode::None };
+        let key_block = key_block.into();
         let keys = SessionKeys { key_block, cid_mode, cid: memory.cid.unwrap_or_default() };
         let numbers =
             RecordNumbers { next: memory.next, limit: Session::UNLIMITED, seen: memory.seen };

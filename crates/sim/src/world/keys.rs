@@ -12,7 +12,7 @@ use openssl::nid::Nid;
 use openssl::sha::Sha256;
 use secure::dtls::ServerIdentity;
 use secure::keys::{KeyKind, PrivateKey, PublicKey};
-use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SigningKey};
+use secure::p256::{OpensslP256, P256, P256Error, Point, Scalar, SharedSecret, SigningKey};
 use secure::tcp::RsaServerKeys;
 
 use crate::device::Trust;
@@ -88,7 +88,7 @@ impl P256 for SteadyP256 {
         self.0.public_point(secret)
     }
 
-    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<[u8; 32], P256Error> {
+    fn agree(&self, secret: &Scalar, peer: &Point) -> Result<SharedSecret, P256Error> {
         self.0.agree(secret, peer)
     }
 

@@ -192,7 +192,7 @@ impl Script {
                 self.random = self.random.wrapping_add(1);
                 let config = HandshakeConfig {
                     server_random: spread(self.random),
-                    ephemeral_secret: spread(self.random),
+                    ephemeral_secret: spread(self.random).into(),
                     cid: self.random.to_be_bytes(),
                     identity: IdentityKey::Current,
                     record_limit: Session::UNLIMITED,

@@ -257,7 +257,7 @@ impl Bench {
 }
 
 struct Kept {
-    snapshot: Box<[u8]>,
+    snapshot: model::link::Snapshot,
     hello: Hello,
     peer: SocketAddr,
     record_limit: u64,

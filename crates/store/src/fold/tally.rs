@@ -7,7 +7,7 @@ use metering::{Point, point_of};
 use model::event::Origin;
 use model::journal::{Carried, Charge, OperationKind};
 use model::limits::RECORD_NUMBERS_RESERVED;
-use model::link::{Source, Transport};
+use model::link::{Snapshot, Source, Transport};
 use model::message::Subscribe;
 use model::{AccountId, Bearer, DescribePart, DeviceId, Hello, ProductId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -93,7 +93,7 @@ pub(crate) enum SessionChange {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SessionBody {
     pub(crate) transport: Transport,
-    pub(crate) snapshot: Box<[u8]>,
+    pub(crate) snapshot: Snapshot,
     pub(crate) hello: Hello,
     pub(crate) opened_at: Timestamp,
 }
@@ -262,7 +262,7 @@ impl Tally {
         changes.subscriptions.clear();
         changes.session = Some(SessionChange::Replaced(Box::new(SessionBody {
             transport: session.transport,
-            snapshot: session.snapshot.into(),
+            snapshot: Snapshot::new(session.snapshot.into()),
             hello: session.hello,
             opened_at: session.at,
         })));

@@ -85,7 +85,7 @@ fn session(random: &mut StdRng, device: DeviceId, source: Source, at: Timestamp)
     Entry::Session {
         device,
         transport: Transport::Udp,
-        snapshot: vec![random.random(); 8].into(),
+        snapshot: model::link::Snapshot::new([random.random(); 8].into()),
         peer: ([192, 0, 2, 9], 9).into(),
         hello: Hello {
             product_id: 1,

@@ -66,7 +66,7 @@ fn session() -> Entry {
     Entry::Session {
         device: device(1),
         transport: Transport::Udp,
-        snapshot: vec![1, 2, 3].into(),
+        snapshot: model::link::Snapshot::new([1, 2, 3].into()),
         peer: "[2001:db8::1]:5684".parse().expect("an address"),
         hello: Hello {
             product_id: 0xFFFF,

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse, Response};
 use model::{ProductId, Timestamp};
 use serde_json::json;
 use store::{RefreshToken, TokenHash, customer_name};
+use zeroize::Zeroizing;
 
 use crate::caller::Anonymous;
 use crate::error::ApiError;
@@ -116,6 +117,7 @@ pub(crate) async fn check_client(state: &State, request: &Anonymous) -> Result<(
     let Some(client) = state.store.clients().get(&client(request)).await? else { return Ok(()) };
     let secret = request.basic().map(|(_, secret)| secret);
     let secret = secret.or_else(|| request.fields.text("client_secret")).unwrap_or_default();
+    let secret = Zeroizing::new(secret);
     if client.secret == TokenHash::of(&secret) { Ok(()) } else { Err(invalid_client()) }
 }
 
@@ -125,7 +127,7 @@ pub(crate) fn invalid_client() -> ApiError {
 }
 
 async fn by_refresh(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
-    let text = request.fields.text("refresh_token").unwrap_or_default();
+    let text = Zeroizing::new(request.fields.text("refresh_token").unwrap_or_default());
     let redeemed = state.store.tokens().redeem_refresh(TokenHash::of(&text), utc_now()).await?;
     let (refresh, _) = redeemed.ok_or_else(invalid_grant)?;
     let RefreshToken { account, client, scopes, .. } = refresh;

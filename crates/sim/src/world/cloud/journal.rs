@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use model::journal::Entry;
 use model::limits::{DUPLICATES_KEPT, DUPLICATES_MAX, RECORD_NUMBERS_RESERVED};
-use model::link::{Source, Transport};
+use model::link::{Snapshot, Source, Transport};
 use model::message::Subscribe;
 use model::{ApplicationDescription, DescribePart, DeviceId, Hello, Origin, Timestamp};
 
@@ -36,7 +36,7 @@ pub(crate) struct Recovered {
 #[derive(Debug)]
 pub(crate) struct RecoveredSession {
     pub(crate) transport: Transport,
-    pub(crate) snapshot: Box<[u8]>,
+    pub(crate) snapshot: Snapshot,
     pub(crate) hello: Hello,
 }
 
