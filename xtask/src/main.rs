@@ -24,9 +24,10 @@ struct Args {
 enum Command {
     /// Run the load scenarios and print a table and one line of JSON.
     Bench(bench::Args),
-    /// Check licences, duplicates and sources of every dependency (installs cargo-deny once).
+    /// Check licences, duplicates, sources and, with a database, advisories of every dependency (installs
+    /// cargo-deny once).
     Deny,
-    /// Give every fuzz target millions of inputs (installs cargo-fuzz once).
+    /// Give every fuzz target minutes of processor time (installs cargo-fuzz once).
     Fuzz(fuzz::Args),
     /// Make thousands of requests from the API's description and look at every answer (installs
     /// schemathesis once).

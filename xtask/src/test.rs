@@ -14,6 +14,9 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     set_up()?;
     let mut failures = if args.filter.is_none() { static_checks() } else { Vec::new() };
+    if args.filter.is_none() {
+        failures.extend(crate::deny::advisories().err());
+    }
     let mut test = command("cargo", &["test", "--workspace", "--no-fail-fast"]);
     if let Some(filter) = &args.filter {
         test.arg(filter);

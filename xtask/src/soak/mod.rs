@@ -34,6 +34,8 @@ const LOOK: Duration = Duration::from_secs(10);
 const LIGHT: Args = Args { minutes: 3, devices: 20 };
 /// Accounts that many devices fit into, callers that nothing holds up, a webhook to this machine.
 const SETTINGS: [(&str, &str); 6] = [
+    // Else only root could count its open files.
+    ("NODE__CORE_DUMPS", "true"),
     ("UDP__LISTEN", "127.0.0.1:0"),
     ("TCP__LISTEN", "127.0.0.1:0"),
     ("HTTP__LISTEN", "127.0.0.1:0"),
