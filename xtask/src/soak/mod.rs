@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(10);
 /// The short form: beside other tests.
 const LIGHT: Args = Args { minutes: 3, devices: 20 };
 /// Accounts that many devices fit into, callers that nothing holds up, a webhook to this machine.
-const SETTINGS: [(&str, &str); 6] = [
+const SETTINGS: [(&str, &str); 7] = [
     // Else only root could count its open files.
     ("NODE__CORE_DUMPS", "true"),
     ("UDP__LISTEN", "127.0.0.1:0"),
