@@ -24,6 +24,9 @@ pub(crate) struct Args {
     /// Simulated devices.
     #[arg(long, default_value_t = 100)]
     devices: u32,
+    /// A program that was built before, instead of a release of what is here.
+    #[arg(long, value_name = "FILE")]
+    binary: Option<PathBuf>,
 }
 
 /// Whose the devices are.
@@ -31,7 +34,7 @@ const OWNER: &str = "soak@example.org";
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(10);
 /// The short form: beside other tests.
-const LIGHT: Args = Args { minutes: 3, devices: 20 };
+const LIGHT: Args = Args { minutes: 3, devices: 20, binary: None };
 /// Accounts that many devices fit into, callers that nothing holds up, a webhook to this machine.
 const SETTINGS: [(&str, &str); 7] = [
     // Else only root could count its open files.
@@ -46,8 +49,14 @@ const SETTINGS: [(&str, &str); 7] = [
 
 /// Release, as in use.
 pub(crate) fn run(args: &Args) -> Outcome {
-    shell::run(&mut command("cargo", &["build", "--release", "--bin", "cloudchamber"]))?;
-    let told = soak(args, built("release"), |held| note(&format!("{held:?}")))?;
+    let binary = match &args.binary {
+        Some(binary) => binary.clone(),
+        None => {
+            shell::run(&mut command("cargo", &["build", "--release", "--bin", "cloudchamber"]))?;
+            built("release")
+        }
+    };
+    let told = soak(args, binary, |held| note(&format!("{held:?}")))?;
     say(&told);
     Ok(())
 }
