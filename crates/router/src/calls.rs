@@ -172,6 +172,7 @@ impl Shard {
             && busy.calls.front().is_some_and(|call| call.deadline <= now.mono)
             && let Some(call) = busy.calls.pop_front()
         {
+            self.counters.calls_timed_out += 1;
             self.reply(call.id, Err(Refusal::TimedOut));
         }
     }

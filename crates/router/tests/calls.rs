@@ -66,6 +66,7 @@ fn the_seventeenth_waiting_call_is_refused() {
     world.run(seconds(60));
     let timed_out = ids.iter().filter(|id| world.replies[id] == Err(Refusal::TimedOut)).count();
     assert_eq!(timed_out, 17);
+    assert_eq!(world.shard.counters().calls_timed_out, 17);
     assert_eq!(world.operations(), 1, "those that waited in vain were never sent");
 }
 
