@@ -1,4 +1,4 @@
-//! Every metric of webhooks, declared once. `docs/operate/metrics.md` tells when to worry.
+//! Every metric of HTTP connections and webhooks, declared once. `docs/operate/metrics.md` tells when to worry.
 
 use std::time::Duration;
 
@@ -6,6 +6,8 @@ use metrics::{
     Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 
+const CONNECTIONS_REFUSED: &str = "cloudchamber_http_connections_refused_total";
+const CONNECTIONS_SLOW: &str = "cloudchamber_http_connections_too_slow_total";
 const DISCARDED: &str = "cloudchamber_webhook_discarded_total";
 const REQUESTS: &str = "cloudchamber_webhook_requests_total";
 const RETRIES: &str = "cloudchamber_webhook_retries_total";
@@ -40,6 +42,16 @@ impl Ended {
 /// Tells the exporter what each metric means. Call it once the exporter is installed.
 pub(crate) fn describe() {
     describe_counter!(
+        CONNECTIONS_REFUSED,
+        Unit::Count,
+        "HTTP connections not served, by reason: full, address_full."
+    );
+    describe_counter!(
+        CONNECTIONS_SLOW,
+        Unit::Count,
+        "HTTP connections closed because no whole head of a request came in time."
+    );
+    describe_counter!(
         DISCARDED,
         Unit::Count,
         "Events that a webhook did not get, by reason: attempts (all failed or were skipped), no_room."
@@ -65,6 +77,16 @@ pub(crate) fn describe() {
         Unit::Count,
         "Deliveries that wait for their turn or for another attempt."
     );
+}
+
+/// An HTTP connection was not served.
+pub(crate) fn connection_refused(reason: &'static str) {
+    counter!(CONNECTIONS_REFUSED, "reason" => reason).increment(1);
+}
+
+/// An HTTP connection had its time.
+pub(crate) fn connection_too_slow() {
+    counter!(CONNECTIONS_SLOW).increment(1);
 }
 
 /// A request was made and ended.

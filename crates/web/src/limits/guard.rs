@@ -15,7 +15,7 @@ use model::AccountId;
 
 use super::streams::{OpenStream, OpenStreams};
 use super::window::Windows;
-use super::{LimitsConfig, address, key_of};
+use super::{LimitsConfig, Network, address, key_of};
 use crate::error::ApiError;
 use crate::serve::Peer;
 
@@ -80,6 +80,11 @@ impl Limits {
             serials: Arc::new(Mutex::new(Windows::new(SERIALS_WINDOW_MS, USERS_MAX))),
             streams: OpenStreams::default(),
         }
+    }
+
+    /// Whose connections are not counted by address: proxies have everybody's.
+    pub(crate) fn unbounded(&self) -> Vec<Network> {
+        [&self.config.exempt[..], &self.config.trusted_proxies].concat()
     }
 
     fn now_ms(&self) -> u64 {

@@ -1,6 +1,7 @@
 //! The HTTP server itself: accept, serve, stop.
 
 mod certificate;
+mod connections;
 mod redirect;
 mod tls;
 
@@ -9,9 +10,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::extract::connect_info::Connected;
 use axum::http::Uri;
-use axum::serve::{IncomingStream, Listener};
+use axum::serve::Listener;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,6 +20,7 @@ use tower::util::MapRequestLayer;
 
 use crate::webhooks::Webhooks;
 use crate::{State, router};
+use connections::Places;
 use tls::TlsListener;
 
 pub use certificate::{Certificate, CertificateError, CertificateFiles};
@@ -66,38 +67,35 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
     let address = api.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let (webhooks, handle) = (state.webhooks.clone(), state.handle.clone());
+    let places = Places::new(state.limits.unbounded());
     let is_tls = certificate.is_some();
     let state = State { is_tls, ..state };
     let service = MapRequestLayer::new(trim_slash).layer(router(state));
     let app = Router::new().fallback_service(service);
     let mut tasks = vec![match certificate {
-        None => run(PlainListener(api), app, stopped.clone()),
+        None => run(PlainListener(api), app, &places, &stopped),
         Some(certificate) => {
-            run(TlsListener::start(api, certificate, &handle)?, app, stopped.clone())
+            run(TlsListener::start(api, certificate, &handle)?, app, &places, &stopped)
         }
     }];
     let redirected = redirect.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(listener) = redirect {
-        tasks.push(run(PlainListener(listener), redirect::router(address.port()), stopped));
+        let app = redirect::router(address.port());
+        tasks.push(run(PlainListener(listener), app, &places, &stopped));
     }
     Ok(HttpServer { address, redirect: redirected, is_tls, stop, tasks, webhooks })
 }
 
-fn run<L>(listener: L, app: Router, mut stopped: watch::Receiver<bool>) -> JoinHandle<()>
+fn run<L>(
+    listener: L,
+    app: Router,
+    places: &Places,
+    stopped: &watch::Receiver<bool>,
+) -> JoinHandle<()>
 where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-    for<'a> Peer: Connected<IncomingStream<'a, L>>,
+    L: Listener<Addr = SocketAddr>,
 {
-    let drained = async move {
-        let _ = stopped.wait_for(|stop| *stop).await;
-    };
-    let app = app.into_make_service_with_connect_info::<Peer>();
-    tokio::spawn(async move {
-        if let Err(why) = axum::serve(listener, app).with_graceful_shutdown(drained).await {
-            tracing::error!(%why, "the HTTP server ended");
-        }
-    })
+    tokio::spawn(connections::serve(listener, app, places.clone(), stopped.clone()))
 }
 
 /// Plain TCP. An event must not wait for the one before it to be acknowledged.
@@ -115,18 +113,6 @@ impl Listener for PlainListener {
 
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.0.local_addr()
-    }
-}
-
-impl Connected<IncomingStream<'_, PlainListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, PlainListener>) -> Self {
-        Self(*stream.remote_addr())
-    }
-}
-
-impl Connected<IncomingStream<'_, TlsListener>> for Peer {
-    fn connect_info(stream: IncomingStream<'_, TlsListener>) -> Self {
-        Self(*stream.remote_addr())
     }
 }
 
