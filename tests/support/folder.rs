@@ -54,6 +54,13 @@ impl Folder {
         folder
     }
 
+    /// A folder of its own with the same contents; no server may run on this one.
+    pub fn copy(&self) -> Self {
+        let copy = Self::empty();
+        copy_files(self.dir.path(), copy.dir.path());
+        copy
+    }
+
     /// The data folder: inside the temporary one, so that other files can lie beside it.
     pub fn data(&self) -> &str {
         self.dir.path().to_str().expect("text")
@@ -111,6 +118,19 @@ impl Folder {
         let device = identity(generation, index);
         let setup = Arc::new(self.setup(generation));
         Live::new(Device::new(device, setup, u64::from(index)), address)
+    }
+}
+
+fn copy_files(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        if entry.file_type().expect("a type").is_dir() {
+            std::fs::create_dir(&to).expect("created");
+            copy_files(&entry.path(), &to);
+        } else {
+            std::fs::copy(entry.path(), &to).expect("copied");
+        }
     }
 }
 

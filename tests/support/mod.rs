@@ -29,7 +29,9 @@ pub struct Server {
 
 /// A call of the binary with free loopback ports in its environment.
 pub fn cloudchamber(args: &[&str]) -> Command {
-    let mut command = Command::new(BINARY);
+    // Measurements are made of a release build.
+    let binary = std::env::var_os("TESTED_BINARY").unwrap_or_else(|| BINARY.into());
+    let mut command = Command::new(binary);
     command
         .args(args)
         .env("CLOUDCHAMBER_UDP__LISTEN", "127.0.0.1:0")

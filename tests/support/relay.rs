@@ -44,6 +44,8 @@ struct State {
     passed: Mutex<Vec<Datagram>>,
     loses_answers: AtomicBool,
     stop: AtomicBool,
+    /// Where the newest address of the device comes out.
+    back: Mutex<Option<Arc<UdpSocket>>>,
 }
 
 impl Relay {
@@ -52,8 +54,8 @@ impl Relay {
         let front = UdpSocket::bind("127.0.0.1:0").expect("a port");
         front.set_read_timeout(Some(TURN)).expect("a timeout");
         let address = front.local_addr().expect("an address");
-        let (passed, loses_answers, stop) = Default::default();
-        let state = Arc::new(State { server, front, passed, loses_answers, stop });
+        let (passed, loses_answers, stop, back) = Default::default();
+        let state = Arc::new(State { server, front, passed, loses_answers, stop, back });
         let running = Arc::clone(&state);
         let thread = Some(std::thread::spawn(move || running.carry_up()));
         Self { address, state, thread }
@@ -67,6 +69,12 @@ impl Relay {
     /// Forgets what passed.
     pub fn forget(&self) {
         self.state.passed.lock().expect("no panic").clear();
+    }
+
+    /// Sends a datagram to the server from the device's own address, as anybody in the path can.
+    pub fn forge(&self, datagram: &[u8]) {
+        let back = self.state.back.lock().expect("no panic");
+        back.as_ref().expect("the device has spoken").send(datagram).expect("sent");
     }
 
     /// Whether what the server sends is lost from now on.
@@ -93,6 +101,7 @@ impl State {
                 let back = Arc::new(self.open());
                 let (state, socket) = (Arc::clone(&self), Arc::clone(&back));
                 threads.push(std::thread::spawn(move || state.carry_down(&socket, device)));
+                *self.back.lock().expect("no panic") = Some(Arc::clone(&back));
                 back
             });
             self.record(From::Device, device, &bytes);

@@ -3,6 +3,7 @@
 mod bench;
 mod deny;
 mod fuzz;
+mod hostile;
 mod schemathesis;
 mod shell;
 mod soak;
@@ -29,6 +30,8 @@ enum Command {
     Deny,
     /// Give every fuzz target minutes of processor time (installs cargo-fuzz once).
     Fuzz(fuzz::Args),
+    /// Let strangers and broken peers at a release server and measure healthy devices beside them.
+    Hostile(hostile::Args),
     /// Make thousands of requests from the API's description and look at every answer (installs
     /// schemathesis once).
     Schemathesis(schemathesis::Args),
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Deny => deny::run(),
         Command::Fuzz(args) => fuzz::run(&args),
+        Command::Hostile(args) => hostile::run(&args),
         Command::Schemathesis(args) => schemathesis::execute(&args),
         Command::Soak(args) => soak::run(&args),
         Command::Test(args) => test::run(&args),
