@@ -178,7 +178,8 @@ impl Shard {
     }
 
     /// The caller is answered at its deadline. The next call starts when the device must have
-    /// acknowledged this one, else it would have been given up by then.
+    /// acknowledged this one, else it would have been given up by then. One that has not left yet, because
+    /// its session waits for the disk, is waited for: it counts when it does.
     fn expire_running(&mut self, now: Now, slot: Slot) {
         let Some(device) = self.devices.get_mut(slot) else { return };
         let transport = device.facts.transport;
@@ -191,9 +192,13 @@ impl Shard {
         let exchange = running.exchange;
         self.answer_running(slot, Err(Refusal::TimedOut));
         let Some(device) = self.devices.get_mut(slot) else { return };
-        let given_up_at = device.sent(exchange).map(|sent| sent.since.after(all_attempts()));
+        let given_up_at = device.sent(exchange).and_then(|sent| match (sent.attempts, transport) {
+            (0, _) => Some(now.mono.after(all_attempts())),
+            (_, Transport::Udp) => Some(sent.since.after(all_attempts())),
+            (_, Transport::Tcp) => None,
+        });
         match given_up_at {
-            Some(at) if transport == Transport::Udp && at > now.mono => {
+            Some(at) if at > now.mono => {
                 if let Some(running) = &mut device.busy().running {
                     running.until = at;
                 }

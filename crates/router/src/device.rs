@@ -293,6 +293,18 @@ impl Device {
         }
     }
 
+    /// The same when the session stays: what was handed to it at this moment may still leave, and counts
+    /// if it does.
+    pub(crate) fn forget_sent_before(&mut self, now: Mono) {
+        if let Some(busy) = &mut self.busy {
+            let may_leave = |sent: &mut Sent| {
+                sent.attempts == 0 && sent.since == now && sent.counted.is_some()
+            };
+            busy.sent.retain(may_leave);
+            busy.delivering = None;
+        }
+    }
+
     /// Gives the memory back when nothing is under way.
     pub(crate) fn rest(&mut self) {
         self.busy.take_if(|busy| busy.is_idle());

@@ -99,7 +99,7 @@ impl Shard {
         self.drop_events(slot);
         self.answer_pings(slot, false);
         if let Some(device) = self.devices.get_mut(slot) {
-            device.forget_sent();
+            device.forget_sent_before(now.mono);
             self.timers.stop(slot, device);
         }
         self.update_interrupted(now, slot);

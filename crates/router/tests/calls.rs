@@ -71,6 +71,47 @@ fn the_seventeenth_waiting_call_is_refused() {
 }
 
 #[test]
+fn an_attempt_that_leaves_behind_the_callers_deadline_counts() {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let mut world = World::new();
+        world.online(1, OWNER);
+        let script = world.script(link(1));
+        (script.transport, script.held) = (transport, seconds(40));
+        let id = world.call(1, "echo");
+        world.run(seconds(39));
+        assert_eq!((&world.replies[&id], world.operations()), (&Err(Refusal::TimedOut), 0));
+        world.run(seconds(10));
+        assert_eq!(world.operations(), 1);
+        world.script(link(1)).held = seconds(0);
+        let next = world.call(1, "echo");
+        world.run(seconds(30));
+        assert!(world.replies[&next].is_ok());
+    }
+}
+
+#[test]
+fn a_call_that_begins_as_its_device_falls_silent_counts_if_it_leaves() {
+    let mut world = World::new();
+    mute(&mut world);
+    let first = world.call(1, "echo");
+    let (call, second) = (last_exchange(&world), world.call(1, "echo"));
+    world.script(link(1)).acknowledges = 0;
+    let ping = world.request(Request::Ping { device: device(1) });
+    let pinged = last_exchange(&world);
+    world.run(seconds(1));
+    let before = world.operations();
+    let answer = Answer::Returned(1);
+    world.link(LinkEvent::Answered { link: link(1), exchange: call, answer });
+    let begun = last_exchange(&world);
+    world.link(LinkEvent::Unanswered { link: link(1), exchange: pinged });
+    assert!(world.replies.contains_key(&first) && world.replies.contains_key(&ping));
+    assert_eq!(world.replies[&second], Err(Refusal::TimedOut));
+    assert!(begun != call && begun != pinged);
+    world.run(seconds(1));
+    assert_eq!(world.operations(), before + 1);
+}
+
+#[test]
 fn refusals_come_in_their_order() {
     let mut world = World::new();
     let unknown = world.call(9, "nosuch");

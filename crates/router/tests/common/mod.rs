@@ -38,6 +38,8 @@ pub(crate) struct Script {
     pub(crate) answers: bool,
     /// How long an answer takes.
     pub(crate) delay: Duration,
+    /// How long a session waits before anything leaves by it.
+    pub(crate) held: Duration,
 }
 
 impl Default for Script {
@@ -47,6 +49,7 @@ impl Default for Script {
             acknowledges: 1,
             answers: true,
             delay: Duration::from_millis(10),
+            held: Duration::ZERO,
         }
     }
 }
@@ -332,8 +335,9 @@ impl World {
             Transport::Tcp => &[0],
             Transport::Udp => &[0, 4, 12],
         };
+        let leaves = self.now.mono.after(script.held);
         for (attempt, at_s) in (1..).zip(attempts) {
-            let at = self.now.mono.after(Duration::from_secs(*at_s));
+            let at = leaves.after(Duration::from_secs(*at_s));
             self.plan(at, LinkEvent::Attempt { link, exchange });
             if attempt == script.acknowledges {
                 let answered_at = at.after(script.delay);
@@ -344,7 +348,7 @@ impl World {
             }
         }
         if script.transport == Transport::Udp {
-            let at = self.now.mono.after(Duration::from_secs(20));
+            let at = leaves.after(Duration::from_secs(20));
             self.plan(at, LinkEvent::Unanswered { link, exchange });
         }
     }

@@ -9,6 +9,9 @@ use crate::device::{How, Loss, Observation};
 
 /// A confirmable message is given up after at most 90 s, and its last copy may linger.
 const GIVEN_UP: Duration = Duration::from_secs(110);
+/// A device whose session is forgotten, and which notices by its pings, resumes it three times in vain, a
+/// minute each, before it makes another (`session-resume.md` §7).
+const RESUMED_IN_VAIN: Duration = Duration::from_secs(190);
 /// The firmware waits so long for the next piece of an update.
 const UPDATE_IDLE: Duration = Duration::from_secs(300);
 
@@ -91,12 +94,11 @@ impl Judge {
     /// server that stops and comes back within seconds costs no device its session.
     fn lost(&mut self, now: Mono, index: usize, loss: Loss) {
         let device = &mut self.devices[index];
-        let lag = GIVEN_UP + device.notices_within;
-        let is_excused =
-            now < device.bad_until.max(self.bad_until).max(self.weather_until).after(lag);
-        let is_excused_later = |excused: Mono| now < excused.after(lag + UPDATE_IDLE);
-        let is_idle_excused =
-            is_excused_later(device.bad_until.max(self.bad_until).max(self.weather_until));
+        let bad_until = device.bad_until.max(self.bad_until).max(self.weather_until);
+        let good_since = bad_until.after(GIVEN_UP + device.notices_within);
+        let is_excused = now < good_since;
+        let is_vain = now < good_since.after(RESUMED_IN_VAIN);
+        let is_idle_excused = now < good_since.after(UPDATE_IDLE);
         let may_be_reset_until = device.may_be_reset_until;
         // Of a transfer that the server knows nothing of, a device of the old protocol is thrown out.
         let may_be_thrown_out = device.is_flashed && !device.has_cid;
@@ -117,8 +119,8 @@ impl Judge {
             | Loss::Handshake(_)
             | Loss::NoHello
             | Loss::NotAcknowledged
-            | Loss::PingTimeout
             | Loss::Stream => is_excused,
+            Loss::PingTimeout => is_vain,
         };
         if !is_allowed {
             self.fail(format!("device {index} lost its connection in good times: {loss:?}"));
