@@ -55,7 +55,7 @@ impl World {
         let taken = self.with(index, |device, now| device.publish(now, &event));
         self.note(|_| format!("device {index} publishes {name} {data}: {taken:?}"));
         let number = taken.ok()?;
-        self.judge.device_published(index, number, name);
+        self.judge.device_published(self.now, index, number, name);
         Some(self.judge.last_serial())
     }
 
@@ -74,7 +74,7 @@ impl World {
     ) -> Option<u64> {
         self.cloud()?;
         let data = self.judge.next_data();
-        let serial = self.judge.caller_published(account, name);
+        let serial = self.judge.caller_published(self.now, account, name);
         let event = Event {
             id: EventId(0),
             account,

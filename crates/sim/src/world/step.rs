@@ -378,7 +378,7 @@ const OVERHEARD_MAX: usize = 2000;
 /// is sent again before may be taken again after a restart.
 const WINDOW_WRITTEN: Duration = Duration::from_secs(70);
 /// Longer than any datagram is on its way.
-const LINGERS: Duration = Duration::from_secs(5);
+pub(super) const LINGERS: Duration = Duration::from_secs(5);
 /// When a device is due that waits for nothing.
 pub(super) const NEVER: Mono = Mono(u64::MAX);
 const SPREAD: u64 = 0x9E37_79B9_7F4A_7C15;

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use model::{AccountId, DeviceId, Event, EventId, Origin};
+use model::{AccountId, DeviceId, Event, EventId, Mono, Origin};
 
 use super::Judge;
 use crate::device::application::ReceivedEvent;
+use crate::world::step::LINGERS;
 
 /// One publish, known by the serial number in its data.
 #[derive(Debug)]
@@ -14,6 +15,7 @@ pub(super) struct Publication {
     /// The device that made it; absent for the API.
     pub(super) device: Option<usize>,
     name: String,
+    made_at: Mono,
     /// The id under which it is durable.
     pub(super) durable: Option<EventId>,
     /// The server start in which its maker was told that it is refused.
@@ -27,38 +29,50 @@ impl Judge {
     }
 
     /// A device published what [`Self::next_data`] gave.
-    pub(crate) fn device_published(&mut self, index: usize, number: u64, name: &str) {
+    pub(crate) fn device_published(&mut self, now: Mono, index: usize, number: u64, name: &str) {
         let serial = self.publications.len() as u64;
         let device = &mut self.devices[index];
         device.by_number.insert(number, serial);
         let account = device.account;
-        self.push(account, Some(index), name);
+        self.push(now, account, Some(index), name);
     }
 
     /// A caller published it; gives its serial number.
-    pub(crate) fn caller_published(&mut self, account: AccountId, name: &str) -> u64 {
-        self.push(Some(account), None, name);
+    pub(crate) fn caller_published(&mut self, now: Mono, account: AccountId, name: &str) -> u64 {
+        self.push(now, Some(account), None, name);
         self.publications.len() as u64 - 1
     }
 
-    fn push(&mut self, account: Option<AccountId>, device: Option<usize>, name: &str) {
+    fn push(
+        &mut self,
+        made_at: Mono,
+        account: Option<AccountId>,
+        device: Option<usize>,
+        name: &str,
+    ) {
         self.tally.publishes += 1;
-        let name = name.to_owned();
-        self.publications.push(Publication { account, device, name, durable: None, refused: None });
+        let (name, durable, refused) = (name.to_owned(), None, None);
+        let publication = Publication { account, device, name, made_at, durable, refused };
+        self.publications.push(publication);
     }
 
     /// The device was told what became of its publish.
-    pub(super) fn publish_answered(&mut self, index: usize, number: u64, code: u16) {
+    pub(super) fn publish_answered(&mut self, now: Mono, index: usize, number: u64, code: u16) {
         let Some(serial) = self.devices[index].by_number.get(&number).copied() else {
             return self.fail(format!("device {index}: an answer to publish {number}"));
         };
-        let starts = self.starts;
+        let (starts, stopped_at) = (self.starts, self.stopped_at);
         let publication = &mut self.publications[serial as usize];
+        let may_precede_stop = publication.made_at <= stopped_at && now.since(stopped_at) < LINGERS;
         match code {
             0 if publication.account.is_some() && publication.durable.is_none() => {
                 self.fail(format!("device {index}: p{serial} is acknowledged and not durable"));
             }
             0 => {}
+            // What a start remembers is what was acknowledged (decisions, "A crash"), and a refusal is in
+            // no journal. One that was under way when the server stopped is not one of the next start,
+            // which may take a later copy, before the refusal is heard or after.
+            403 | 429 | 503 if may_precede_stop => {}
             403 | 429 | 503 => {
                 publication.refused = publication.durable.is_none().then_some(starts);
                 // A copy that the disk does not take is answered so, whatever became of the first one.
@@ -187,4 +201,80 @@ fn serial_of(event: &Event) -> Option<u64> {
 
 fn serial_in(data: &[u8]) -> Option<u64> {
     std::str::from_utf8(data).ok()?.strip_prefix(DATA_PREFIX)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{EventData, EventName, Timestamp};
+
+    use super::*;
+    use crate::device::profile::Profile;
+    use crate::world::judge::Watched;
+
+    #[test]
+    fn a_refusal_under_way_when_the_server_stopped_does_not_bind_the_next_start() {
+        for is_heard_first in [true, false] {
+            let mut judge = published_and_stopped();
+            if is_heard_first {
+                judge.publish_answered(seconds(11), 0, 1, 403);
+            }
+            judge.publish_durable(EventId(1), &event());
+            if !is_heard_first {
+                judge.publish_answered(seconds(11), 0, 1, 403);
+            }
+            assert_eq!(judge.broken, [""; 0]);
+        }
+    }
+
+    #[test]
+    fn a_publish_that_the_running_server_refused_must_not_become_durable() {
+        let mut judge = published_and_stopped();
+        judge.publish_answered(seconds(10).after(LINGERS), 0, 1, 403);
+        judge.publish_durable(EventId(1), &event());
+        assert_eq!(judge.broken, ["p0 was refused and is durable"]);
+    }
+
+    #[test]
+    fn a_publish_made_after_the_stop_is_refused_by_the_next_start_alone() {
+        let mut judge = published_and_stopped();
+        judge.device_published(seconds(11), 0, 2, NAME);
+        judge.publish_answered(seconds(12), 0, 2, 403);
+        judge.publish_durable(EventId(1), &Event { data: text("p1"), ..event() });
+        assert_eq!(judge.broken, ["p1 was refused and is durable"]);
+    }
+
+    /// Published at 8 s; the server stopped at 10 s and started again.
+    fn published_and_stopped() -> Judge {
+        let watched = Watched::new(DEVICE, Some(AccountId(1)), &Profile::os6());
+        let mut judge = Judge::new(vec![watched], 1);
+        judge.starts();
+        judge.device_published(seconds(8), 0, 1, NAME);
+        judge.server_stopped(seconds(10));
+        judge.starts();
+        judge
+    }
+
+    fn event() -> Event {
+        Event {
+            id: EventId(0),
+            account: AccountId(1),
+            origin: Origin::Device(DEVICE),
+            product: None,
+            name: EventName::parse(NAME.as_bytes()).unwrap(),
+            data: text("p0"),
+            ttl_s: 60,
+            published_at: Timestamp(0),
+        }
+    }
+
+    fn text(data: &str) -> Option<EventData> {
+        Some(EventData { format: 0, bytes: data.as_bytes().into() })
+    }
+
+    fn seconds(seconds: u64) -> Mono {
+        Mono(seconds * 1_000_000)
+    }
+
+    const DEVICE: DeviceId = DeviceId([9; 12]);
+    const NAME: &str = "other";
 }

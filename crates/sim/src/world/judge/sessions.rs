@@ -36,7 +36,7 @@ impl Judge {
             Observation::Disconnected(loss) => self.lost(now, index, *loss),
             Observation::Event(event) => self.received(index, event),
             Observation::PublishAnswered { publish, code, .. } => {
-                self.publish_answered(index, *publish, *code);
+                self.publish_answered(now, index, *publish, *code);
             }
             Observation::Settled => self.devices[index].is_settled = true,
             Observation::PublishLost { .. }
