@@ -100,6 +100,14 @@ impl Rig {
         }
     }
 
+    /// Health tells of what is wrong as long as it is.
+    fn keeps_complaining(&mut self) {
+        for _ in 0..30 {
+            assert_ne!(self.complaint(), None);
+            self.live.run(Duration::from_millis(100));
+        }
+    }
+
     /// Waits until all is well.
     fn await_health(&mut self) {
         let end = Instant::now() + PATIENCE;

@@ -13,6 +13,7 @@ fn a_full_disk_of_the_database_is_told_and_costs_no_acknowledged_publish() {
         rig.faults.set([Fault::of_writes(error, &tables)]);
         rig.is_acknowledged();
         rig.await_complaint("the database refuses");
+        rig.keeps_complaining();
         let products = format!("{}/v1/user/products", rig.ports.url());
         let (status, told) = http("POST", &products, &rig.token, "name=Full&platform_id=12");
         assert_eq!(status, 503, "{told}");

@@ -156,7 +156,8 @@ impl Worker {
             self.report(&turn);
             if let Err(error) = turn {
                 self.answer(&Err(error));
-                self.due = None;
+                // The next turn writes: only that shows whether it is well again.
+                self.due = Some(Instant::now());
                 self.log.wait(u64::MAX, Some(Instant::now() + FAILURE_PAUSE));
                 continue;
             }

@@ -105,6 +105,11 @@ impl Tables {
             .max_connections(connections)
             .idle_timeout(Some(IDLE))
             .max_lifetime(None)
+            // One whose commit failed, as on a full disk, begins nothing any more: another takes its place.
+            .before_acquire(|connection, _| {
+                let is_free = !connection.is_in_transaction();
+                Box::pin(async move { Ok(is_free) })
+            })
             .connect_with(options)
             .await
             .map_err(|error| unusable(&error, file))?;
