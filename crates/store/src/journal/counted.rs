@@ -153,11 +153,5 @@ fn segment_of(file: &dyn SegmentFile) -> io::Result<Option<Segment>> {
     let count = file.read_at(&mut head, 0)?;
     let header = SegmentHeader::decode(&head[..count]);
     let end = file.bytes()?;
-    Ok(header.map(|SegmentHeader { first, salt }| Segment {
-        first,
-        next: first,
-        salt,
-        end,
-        at: Timestamp(0),
-    }))
+    Ok(header.map(|SegmentHeader { first, salt }| Segment::new(first, salt, end)))
 }

@@ -27,8 +27,57 @@ pub(crate) struct Segment {
     pub(crate) salt: u32,
     /// Where its durable bytes end.
     pub(crate) end: u64,
+    /// When its first batch was committed.
+    pub(crate) began: Timestamp,
     /// When its last batch was committed.
     pub(crate) at: Timestamp,
+    /// The time from its first batch to its last, by [`pause`].
+    pub(crate) lasted: Duration,
+}
+
+/// Longer pauses between commits count as this. A clock that is set forward takes no more than this
+/// off what is remembered, and as much is added to it.
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// From one commit to the next one, as far as it is believed: nothing if the clock was set back between
+/// them, and not more than [`PAUSE_MAX`].
+pub(crate) fn pause(earlier: Timestamp, later: Timestamp) -> Duration {
+    let ms = u64::try_from(later.0.saturating_sub(earlier.0)).unwrap_or(0);
+    Duration::from_millis(ms).min(PAUSE_MAX)
+}
+
+impl Segment {
+    /// One without batches, whose header ends at `end`.
+    pub(crate) fn new(first: u64, salt: u32, end: u64) -> Self {
+        let at = Timestamp(0);
+        Self { first, next: first, salt, end, began: at, at, lasted: Duration::ZERO }
+    }
+
+    /// Adds a batch that was committed at `at`, has so many bytes and ends before the place `next`.
+    pub(crate) fn add(&mut self, at: Timestamp, bytes: u64, next: u64) {
+        if self.next == self.first {
+            self.began = at;
+        } else {
+            self.lasted += pause(self.at, at);
+        }
+        self.at = at;
+        self.end += bytes;
+        self.next = next;
+    }
+}
+
+/// How many of these segments, the newest ones, may hold something of the last [`DUPLICATES_KEPT`]
+/// before the newest batch.
+pub(crate) fn recent<'a>(segments: impl DoubleEndedIterator<Item = &'a Segment>) -> usize {
+    let mut age = Duration::ZERO;
+    let mut newer: Option<&Segment> = None;
+    let is_recent = |segment: &&'a Segment| {
+        if let Some(newer) = newer.replace(segment) {
+            age += newer.lasted + pause(segment.at, newer.began);
+        }
+        age <= DUPLICATES_KEPT + PAUSE_MAX
+    };
+    segments.rev().take_while(is_recent).count()
 }
 
 /// The durable part of the journal.
@@ -107,8 +156,8 @@ impl Log {
         Ok(SegmentReader::new(self.disk.open(segment.first)?, *segment))
     }
 
-    /// Removes the segments that nobody needs: folded up to `folded`, older than what is remembered
-    /// of copies, and out of the replay window. The newest one stays, and all stay while somebody holds
+    /// Removes the segments that nobody needs: folded up to `folded`, [older](recent) than what is
+    /// remembered of copies, and out of the replay window. The newest one stays, and all stay while somebody holds
     /// them: what is left is removed by a later call.
     pub(crate) fn prune(&self, folded: u64, now: Timestamp) {
         let Some(_leave) = self.disk.leave_to_remove() else { return };
@@ -127,8 +176,8 @@ impl Log {
         // The clock may have been set back since: what lies in the future is old, too.
         let age = Duration::from_millis(now.0.abs_diff(oldest.at.0));
         let unseen = age > REPLAY_WINDOW || newer_bytes >= REPLAY_WINDOW_BYTES;
-        let unneeded = oldest.next <= folded && age > DUPLICATES_KEPT && unseen;
-        if !unneeded || state.segments.len() < 2 {
+        let is_recent = recent(state.segments.iter()) == state.segments.len();
+        if oldest.next > folded || is_recent || !unseen {
             return None;
         }
         state.segments.pop_front();
@@ -149,8 +198,11 @@ mod tests {
     fn no_segment_is_removed_while_somebody_holds_the_folder() {
         let path = tempfile::tempdir().expect("a folder");
         let folder = Folder::new(path.path()).expect("a folder");
-        let segment =
-            |first| Segment { first, next: first + 1, salt: 1, end: 32, at: Timestamp(0) };
+        let segment = |first| Segment {
+            next: first + 1,
+            lasted: Duration::from_secs(100),
+            ..Segment::new(first, 1, 32)
+        };
         for first in [1, 2] {
             folder.create(first).expect("a segment");
         }

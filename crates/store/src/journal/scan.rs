@@ -3,8 +3,6 @@
 use std::io;
 use std::sync::Arc;
 
-use model::Timestamp;
-
 use super::disk::{Disk, SegmentFile};
 use super::frame::{SEGMENT_HEADER_BYTES, SegmentHeader, check_batch};
 use super::log::{Log, Segment};
@@ -58,16 +56,14 @@ fn scan_segment(
 fn walk(bytes: &[u8], header: SegmentHeader, limit: u64) -> Segment {
     let SegmentHeader { first, salt } = header;
     let end = SEGMENT_HEADER_BYTES as u64;
-    let mut segment = Segment { first, next: first, salt, end, at: Timestamp(0) };
+    let mut segment = Segment::new(first, salt, end);
     while segment.next < limit {
         let rest = &bytes[usize::try_from(segment.end).unwrap_or(usize::MAX)..];
         let Some(batch) = check_batch(rest, salt).filter(|batch| batch.first == segment.next)
         else {
             break;
         };
-        segment.end += batch.total_bytes() as u64;
-        segment.next = batch.next();
-        segment.at = batch.at;
+        segment.add(batch.at, batch.total_bytes() as u64, batch.next());
     }
     segment
 }

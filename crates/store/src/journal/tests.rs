@@ -438,15 +438,18 @@ fn a_batch_over_the_bound_is_refused_and_the_next_one_taken() {
 fn segments_go_when_folded_old_and_out_of_the_window() {
     let disk = Arc::new(Memory::default());
     let log = open(&disk).expect("empty");
-    for _ in 0..2 {
-        writer(&log).append(NOW, &[publish("a")]).expect("ok");
-    }
     let later = |ms: i64| Timestamp(NOW.0 + ms);
-    log.prune(3, later(299_000));
+    writer(&log).append(NOW, &[publish("a")]).expect("ok");
+    let mut newest = writer(&log);
+    newest.append(NOW, &[publish("a")]).expect("ok");
+    log.prune(3, later(301_000));
+    assert_eq!(disk.list().expect("memory"), [1, 2], "copies may come");
+    (0..21).for_each(|n| pause(&mut newest, later(5_000 * n)));
+    log.prune(24, later(299_000));
     assert_eq!(disk.list().expect("memory"), [1, 2], "the replay window holds both");
     log.prune(1, later(301_000));
     assert_eq!(disk.list().expect("memory"), [1, 2], "nothing is folded");
-    log.prune(3, later(301_000));
+    log.prune(24, later(301_000));
     assert_eq!(disk.list().expect("memory"), [2], "the newest segment stays");
 }
 
@@ -454,11 +457,36 @@ fn segments_go_when_folded_old_and_out_of_the_window() {
 fn segments_of_a_time_when_the_clock_was_ahead_are_removed_too() {
     let disk = Arc::new(Memory::default());
     let log = open(&disk).expect("empty");
-    for ahead_ms in [86_400_000, 0] {
-        writer(&log).append(Timestamp(NOW.0 + ahead_ms), &[publish("a")]).expect("ok");
-    }
-    log.prune(3, NOW);
+    let at = |ms: i64| Timestamp(NOW.0 + ms);
+    writer(&log).append(at(86_400_000), &[publish("a")]).expect("ok");
+    let mut newest = writer(&log);
+    (0..21).for_each(|n| pause(&mut newest, at(5_000 * n)));
+    log.prune(23, at(100_000));
     assert_eq!(disk.list().expect("memory"), [2]);
+}
+
+#[test]
+fn segments_are_kept_and_read_though_the_clock_was_set_forward() {
+    let disk = Arc::new(Memory::default());
+    let log = open(&disk).expect("empty");
+    let forward = 3_600_000;
+    for (began, step) in [(0, 0), (20_000, 0), (40_000, forward), (60_000, forward)] {
+        let mut journal = writer(&log);
+        let at = |ms| Timestamp(NOW.0 + began + step + ms);
+        journal.append(at(0), &[publish("a")]).expect("ok");
+        (1..4).for_each(|n| pause(&mut journal, at(5_000 * n)));
+    }
+    log.prune(17, Timestamp(NOW.0 + forward + 75_000));
+    assert_eq!(disk.list().expect("memory").len(), 4);
+    let log = open(&disk).expect("sound");
+    let recent = window::recent_sources(&log).expect("readable");
+    assert_eq!(recent[&device(1)], [source(300); 4]);
+
+    let later = |ms| Timestamp(NOW.0 + forward + ms);
+    let mut journal = writer(&log);
+    (0..20).for_each(|n| pause(&mut journal, later(80_000 + 5_000 * n)));
+    log.prune(37, later(600_000));
+    assert_eq!(disk.list().expect("memory"), [17]);
 }
 
 #[test]
@@ -466,7 +494,8 @@ fn a_replay_tells_what_is_missing() {
     let disk = Arc::new(Memory::default());
     let log = open(&disk).expect("empty");
     writer(&log).append(NOW, &[publish("a"), publish("b")]).expect("ok");
-    writer(&log).append(NOW, &[publish("c")]).expect("ok");
+    let mut newest = writer(&log);
+    newest.append(NOW, &[publish("c")]).expect("ok");
     let ask = |after, now, limit| {
         let replay = window::replay(&log, AccountId(1), EventId(after), now, limit);
         let replay = replay.expect("readable");
@@ -478,8 +507,9 @@ fn a_replay_tells_what_is_missing() {
     assert_eq!(ask(0, NOW, 1), (vec![3], Missed::Events(2), 3));
     assert_eq!(ask(0, Timestamp(NOW.0 + 300_001), 10), (vec![], Missed::Events(3), 3));
     assert_eq!(ask(99, NOW, 10), (vec![], Missed::Unknown, 3));
-    log.prune(4, Timestamp(NOW.0 + 301_000));
-    assert_eq!(ask(0, NOW, 10), (vec![3], Missed::Unknown, 3));
+    (1..21).for_each(|n| pause(&mut newest, Timestamp(NOW.0 + 5_000 * n)));
+    log.prune(24, Timestamp(NOW.0 + 301_000));
+    assert_eq!(ask(0, NOW, 10), (vec![3], Missed::Unknown, 23));
     let other = window::replay(&log, AccountId(2), EventId(2), NOW, 10).expect("readable");
     assert_eq!(other.events, []);
 }

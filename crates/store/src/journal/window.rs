@@ -10,7 +10,7 @@ use model::limits::{DUPLICATES_KEPT, DUPLICATES_MAX};
 use model::link::Source;
 use model::{AccountId, DeviceId, Event, EventId, Timestamp};
 
-use super::log::{Log, REPLAY_WINDOW, REPLAY_WINDOW_BYTES, Segment};
+use super::log::{self, Log, PAUSE_MAX, REPLAY_WINDOW, REPLAY_WINDOW_BYTES, Segment, pause};
 use super::reader::Batch;
 use super::stored::{Stored, source_of};
 use crate::{Missed, Replay};
@@ -108,36 +108,13 @@ impl Found {
 pub(crate) fn recent_sources(log: &Log) -> io::Result<HashMap<DeviceId, Vec<Source>>> {
     let segments = log.segments_from(0);
     let mut recent = Recent::default();
-    for segment in recent_segments(&segments) {
+    for segment in &segments[segments.len() - log::recent(segments.iter())..] {
         let mut reader = log.read(segment)?;
         while let Some(batch) = reader.next_batch()? {
             recent.read(batch)?;
         }
     }
     Ok(recent.sources())
-}
-
-/// The last segments, of which the first ones may hold what is too old. Two at least: the clock may
-/// have been set forward since the one before the newest was left.
-fn recent_segments(segments: &[Segment]) -> &[Segment] {
-    let mut age = Duration::ZERO;
-    let mut newer: Option<Timestamp> = None;
-    let is_recent = |segment: &&Segment| {
-        age += newer.map_or(Duration::ZERO, |newer| passed(segment.at, newer));
-        newer = Some(segment.at);
-        age <= DUPLICATES_KEPT
-    };
-    let count = segments.iter().rev().take_while(is_recent).count();
-    &segments[segments.len().saturating_sub(count.max(2))..]
-}
-
-/// Longer pauses between commits count as this. A clock that is set forward takes no more than this
-/// off what is remembered, and as much is added to it.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
-
-/// From one commit to the next one: nothing if the clock was set back between them.
-fn passed(earlier: Timestamp, later: Timestamp) -> Duration {
-    Duration::from_millis(u64::try_from(later.0.saturating_sub(earlier.0)).unwrap_or(0))
 }
 
 /// What was read so far.
@@ -152,8 +129,7 @@ struct Recent {
 
 impl Recent {
     fn read(&mut self, batch: Batch<'_>) -> io::Result<()> {
-        let pause = self.newest.map_or(Duration::ZERO, |newest| passed(newest, batch.at));
-        self.passed += pause.min(PAUSE_MAX);
+        self.passed += self.newest.map_or(Duration::ZERO, |newest| pause(newest, batch.at));
         self.newest = Some(batch.at);
         for entry in batch.entries() {
             let (_, entry) = entry?;

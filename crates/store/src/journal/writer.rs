@@ -95,9 +95,7 @@ impl Journal {
         seal_batch(&mut self.buffer, segment.salt, self.next, at, count);
         file.write_at(&self.buffer, segment.end)?;
         file.sync()?;
-        segment.end += self.buffer.len() as u64;
-        segment.next += u64::from(count);
-        segment.at = at;
+        segment.add(at, self.buffer.len() as u64, segment.next + u64::from(count));
         self.next = segment.next;
         self.log.grow(*segment);
         Ok(())
@@ -108,13 +106,7 @@ impl Journal {
         let file = self.log.disk().create(header.first)?;
         file.write_at(&header.encode(), 0)?;
         file.sync()?;
-        let segment = Segment {
-            first: header.first,
-            next: header.first,
-            salt: header.salt,
-            end: SEGMENT_HEADER_BYTES as u64,
-            at: Timestamp(0),
-        };
+        let segment = Segment::new(header.first, header.salt, SEGMENT_HEADER_BYTES as u64);
         Ok(Writing { file, segment })
     }
 
