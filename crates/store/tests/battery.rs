@@ -502,6 +502,28 @@ async fn what_a_device_told_of_itself_is_kept_until_the_device_goes() {
     .await;
 }
 
+/// The journal may not have been told before the server stopped.
+#[tokio::test]
+async fn a_session_from_before_its_key_was_replaced_or_denied_is_not_recovered() {
+    on_each(async |store: Arc<Store>| {
+        let devices = store.devices();
+        let mut journal = store.journal().expect("the only writer");
+        for number in 1..=4 {
+            let new = NewDevice { key: Some(key(1)), ..new_device(number) };
+            devices.insert(&new, NOW).await.expect("new");
+            journal.append(NOW, &[session(number, true, 1)]).expect("ok");
+        }
+        store.settle().await.expect("folded");
+        devices.set_key(device(1), &key(2), later(1)).await.expect("replaced");
+        devices.set_key(device(2), &key(2), later(-1)).await.expect("replaced");
+        store.teams().deny(ProductId(1), device(3), NOW).await.expect("denied");
+        let recovery = store.recover().await.expect("readable");
+        let left: Vec<_> = recovery.sessions.iter().map(|one| one.session.device).collect();
+        assert_eq!(left, [device(2), device(4)]);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn the_ledger_sums_by_account_device_and_hour() {
     on_each(async |store: Arc<Store>| {

@@ -59,9 +59,14 @@ const PULSES: &str = concat!(
     ")"
 );
 
+/// Not those of devices that may not connect, or whose key was replaced since the handshake: the journal may
+/// not have been told before the server stopped.
 const SESSIONS: &str = "SELECT group_concat(line, char(10)), MAX(device) FROM (\
     SELECT device, hex(device) || ',' || hex(body) || ',' || hex(subscriptions) AS line \
-    FROM sessions WHERE device > $1 ORDER BY device LIMIT $2)";
+    FROM sessions WHERE device > $1 AND device NOT IN (SELECT device FROM denied_devices) \
+    AND device NOT IN (SELECT k.device FROM former_keys AS k JOIN pulse AS p \
+    ON p.device = k.device WHERE k.replaced_at >= ifnull(p.handshake_at, 0)) \
+    ORDER BY device LIMIT $2)";
 
 type Descriptions = HashMap<DescriptionId, Arc<ApplicationDescription>>;
 
