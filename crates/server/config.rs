@@ -458,6 +458,7 @@ impl LimitsConfig {
             streams_open_max: self.streams_open_max,
             failed_sign_ins_max: self.failed_sign_ins_max,
             serial_lookups_max: self.serial_lookups_max,
+            connections_max: crate::open_files::for_http(),
             exempt: networks("limits.exempt", &self.exempt)?,
             trusted_proxies: networks("limits.trusted_proxies", &self.trusted_proxies)?,
         })

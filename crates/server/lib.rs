@@ -10,6 +10,7 @@ pub mod demo;
 pub mod logging;
 pub mod mail;
 pub mod memory;
+pub mod open_files;
 pub mod output;
 pub mod plans;
 pub mod server_keys;

@@ -131,4 +131,4 @@ fn a_client_that_ends_no_head_of_a_request_is_closed() {
 }
 
 /// How long the server waits for the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+const HEAD_TIME: Duration = Duration::from_secs(75);

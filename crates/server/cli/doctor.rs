@@ -12,13 +12,12 @@ use std::time::{Duration, SystemTime};
 use serde::Serialize;
 
 use crate::config::{Config, Overrides};
+use crate::open_files::NEEDED;
 use crate::output::{say, say_json};
 use crate::server_keys;
 
 /// How long a probe waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Open files that a server with 10,000 TCP devices needs.
-const OPEN_FILES_MIN: u64 = 16_384;
 /// 2026-01-01: an earlier clock is not set.
 const CLOCK_MIN_S: u64 = 1_767_225_600;
 
@@ -211,13 +210,14 @@ fn check_buffers(wanted: usize) -> Finding {
 fn check_open_files() -> Finding {
     use nix::sys::resource::{Resource, getrlimit};
     match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((soft, _)) if soft < OPEN_FILES_MIN => warning(
+        // The server takes all that it may.
+        Ok((_, hard)) if hard < NEEDED => warning(
             "open files",
             format!(
-                "the limit is {soft}: each TCP device needs one. Raise it with `ulimit -n {OPEN_FILES_MIN}` or LimitNOFILE= of the service"
+                "the limit is {hard}: each connection needs one. Raise it with `ulimit -Hn {NEEDED}` or LimitNOFILE= of the service"
             ),
         ),
-        Ok((soft, _)) => ok("open files", &format!("up to {soft}")),
+        Ok((_, hard)) => ok("open files", &format!("up to {hard}")),
         Err(why) => warning("open files", format!("the limit cannot be read: {why}")),
     }
 }

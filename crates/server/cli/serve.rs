@@ -37,6 +37,7 @@ pub(crate) fn run(args: Args) -> Result<(), String> {
         crate::memory::hide()?;
     }
     crate::logging::start(&config.log).map_err(|why| why.to_string())?;
+    crate::open_files::raise();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

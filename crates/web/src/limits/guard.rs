@@ -82,6 +82,11 @@ impl Limits {
         }
     }
 
+    /// HTTP connections, in total.
+    pub(crate) fn connections_max(&self) -> usize {
+        self.config.connections_max
+    }
+
     /// Whose connections are not counted by address: proxies have everybody's.
     pub(crate) fn unbounded(&self) -> Vec<Network> {
         [&self.config.exempt[..], &self.config.trusted_proxies].concat()

@@ -30,6 +30,8 @@ pub struct LimitsConfig {
     pub failed_sign_ins_max: u32,
     /// Serial numbers looked up by one user in an hour; 0 switches the limit off.
     pub serial_lookups_max: u32,
+    /// HTTP connections, in total.
+    pub connections_max: usize,
     /// Addresses that no limit holds for.
     pub exempt: Vec<Network>,
     /// Proxies whose `X-Forwarded-For` is believed.
@@ -46,6 +48,7 @@ impl Default for LimitsConfig {
             streams_open_max: 100,
             failed_sign_ins_max: 10,
             serial_lookups_max: 50,
+            connections_max: 10_000,
             exempt: Vec::new(),
             trusted_proxies: Vec::new(),
         }

@@ -24,12 +24,22 @@ use super::Peer;
 use crate::limits::{Network, key_of};
 use crate::metrics;
 
-/// Connections, in total.
-const CONNECTIONS_MAX: usize = 10_000;
-/// Connections of one address, IPv6 by /64.
-const PER_ADDRESS_MAX: usize = 1000;
-/// From the connection, or the answer before, to the end of a request's head.
-const HEAD_TIME: Duration = Duration::from_secs(30);
+/// How many there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// In total.
+    pub(crate) total: usize,
+    /// Of one address, IPv6 by /64.
+    pub(crate) per_address: usize,
+}
+
+/// Connections; the total is a setting of [`LimitsConfig`](crate::LimitsConfig).
+pub(crate) const PER_ADDRESS_MAX: usize = 1000;
+/// From the connection, or the answer before, to the end of a request's head. Clients that keep a
+/// connection for a minute, as most do, do not find it closed when they ask again.
+const HEAD_TIME: Duration = Duration::from_secs(75);
+/// The same for proxies, which keep theirs for up to ten minutes.
+const HEAD_TIME_OF_PROXIES: Duration = Duration::from_secs(620);
 /// Between two pieces of a request's body.
 const BODY_TIME: Duration = Duration::from_secs(30);
 
@@ -51,7 +61,8 @@ pub(crate) async fn serve<L>(
         };
         match places.take(peer.ip()) {
             Ok(place) => {
-                let serving = connection(io, Peer(peer), app.clone(), stopped.clone());
+                let head_time = places.head_time(peer.ip());
+                let serving = connection(io, Peer(peer), head_time, app.clone(), stopped.clone());
                 connections.spawn(async move {
                     serving.await;
                     drop(place);
@@ -64,8 +75,13 @@ pub(crate) async fn serve<L>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection<I>(io: I, peer: Peer, app: Router, mut stopped: watch::Receiver<bool>)
-where
+async fn connection<I>(
+    io: I,
+    peer: Peer,
+    head_time: Duration,
+    app: Router,
+    mut stopped: watch::Receiver<bool>,
+) where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
     let service = app.map_request(move |request: Request<Incoming>| {
@@ -76,7 +92,7 @@ where
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIME)
+            .header_read_timeout(head_time)
             .serve_connection(TokioIo::new(io), TowerToHyperService::new(service))
     );
     let ended = tokio::select! {
@@ -98,12 +114,13 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// Who holds how many connections. The addresses are a stranger's choice, so the map is a keyed one.
+/// Who holds how many connections, or handshakes. The addresses are a stranger's choice, so the map is a keyed one.
 #[derive(Debug, Clone)]
 pub(crate) struct Places(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    bounds: Bounds,
     /// Proxies, and whoever no limit holds for.
     unbounded: Vec<Network>,
     taken: Mutex<Taken>,
@@ -117,27 +134,40 @@ struct Taken {
 
 /// The place of one connection; free when dropped.
 #[derive(Debug)]
-struct Place {
+pub(crate) struct Place {
     shared: Arc<Shared>,
     address: IpAddr,
 }
 
 impl Places {
     /// All are free. Addresses in `unbounded` count in total alone.
-    pub(crate) fn new(unbounded: Vec<Network>) -> Self {
-        Self(Arc::new(Shared { unbounded, taken: Mutex::default() }))
+    pub(crate) fn new(bounds: Bounds, unbounded: Vec<Network>) -> Self {
+        Self(Arc::new(Shared { bounds, unbounded, taken: Mutex::default() }))
+    }
+
+    /// For the same addresses.
+    pub(crate) fn with(&self, bounds: Bounds) -> Self {
+        Self::new(bounds, self.0.unbounded.clone())
+    }
+
+    fn head_time(&self, address: IpAddr) -> Duration {
+        if self.is_bounded(address) { HEAD_TIME } else { HEAD_TIME_OF_PROXIES }
+    }
+
+    fn is_bounded(&self, address: IpAddr) -> bool {
+        !self.0.unbounded.iter().any(|network| network.contains(address))
     }
 
     /// A place for a connection from this address, or which bound is reached.
-    fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
-        let is_bounded = !self.0.unbounded.iter().any(|network| network.contains(address));
+    pub(crate) fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
+        let (bounds, is_bounded) = (self.0.bounds, self.is_bounded(address));
         let address = key_of(address);
         let mut taken = self.0.lock();
-        if taken.total >= CONNECTIONS_MAX {
+        if taken.total >= bounds.total {
             return Err("full");
         }
         let of_address = taken.by_address.get(&address).copied().unwrap_or(0);
-        if is_bounded && of_address >= PER_ADDRESS_MAX {
+        if is_bounded && of_address >= bounds.per_address {
             return Err("address_full");
         }
         taken.total += 1;
@@ -170,15 +200,18 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
+    const BOUNDS: Bounds = Bounds { total: 10, per_address: 3 };
+
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
     #[test]
     fn an_address_has_so_many_places_and_they_come_back() {
-        let places = Places::new(Vec::new());
-        let mut taken: Vec<_> =
-            (0..PER_ADDRESS_MAX).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
+        let places = Places::new(BOUNDS, Vec::new());
+        let mut taken: Vec<_> = (0..BOUNDS.per_address)
+            .map(|_| places.take(ip("192.0.2.1")).expect("a place"))
+            .collect();
         assert_eq!(places.take(ip("192.0.2.1")).err(), Some("address_full"));
         assert!(places.take(ip("192.0.2.2")).is_ok());
         taken.pop();
@@ -189,9 +222,9 @@ mod tests {
 
     #[test]
     fn a_proxy_has_all_places_and_no_more() {
-        let places = Places::new(vec!["192.0.2.0/24".parse().expect("a network")]);
+        let places = Places::new(BOUNDS, vec!["192.0.2.0/24".parse().expect("a network")]);
         let taken: Vec<_> =
-            (0..CONNECTIONS_MAX).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
+            (0..BOUNDS.total).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
         assert_eq!(places.take(ip("198.51.100.1")).err(), Some("full"));
         drop(taken);
     }

@@ -20,7 +20,7 @@ use tower::util::MapRequestLayer;
 
 use crate::webhooks::Webhooks;
 use crate::{State, router};
-use connections::Places;
+use connections::{Bounds, PER_ADDRESS_MAX, Places};
 use tls::TlsListener;
 
 pub use certificate::{Certificate, CertificateError, CertificateFiles};
@@ -67,7 +67,8 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
     let address = api.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let (webhooks, handle) = (state.webhooks.clone(), state.handle.clone());
-    let places = Places::new(state.limits.unbounded());
+    let bounds = Bounds { total: state.limits.connections_max(), per_address: PER_ADDRESS_MAX };
+    let places = Places::new(bounds, state.limits.unbounded());
     let is_tls = certificate.is_some();
     let state = State { is_tls, ..state };
     let service = MapRequestLayer::new(trim_slash).layer(router(state));
@@ -75,7 +76,7 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
     let mut tasks = vec![match certificate {
         None => run(PlainListener(api), app, &places, &stopped),
         Some(certificate) => {
-            run(TlsListener::start(api, certificate, &handle)?, app, &places, &stopped)
+            run(TlsListener::start(api, certificate, &handle, &places)?, app, &places, &stopped)
         }
     }];
     let redirected = redirect.as_ref().map(TcpListener::local_addr).transpose()?;

@@ -1,21 +1,22 @@
 //! Accepts TLS connections. Handshakes run beside each other, so that a slow one delays nobody.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::serve::Listener;
 use node::Handle;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::Certificate;
+use super::connections::{Bounds, Places};
+use crate::metrics;
 
-/// Handshakes under way; further connections wait in the kernel.
-const HANDSHAKES_MAX: usize = 4096;
+/// Handshakes under way.
+const HANDSHAKES: Bounds = Bounds { total: 4096, per_address: 256 };
 /// How long one may take.
 const HANDSHAKE_TIME: Duration = Duration::from_secs(10);
 /// Connections ready to be served that nobody took yet.
@@ -34,11 +35,12 @@ impl TlsListener {
         listener: TcpListener,
         certificate: Certificate,
         handle: &Handle,
+        places: &Places,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let acceptor = TlsAcceptor::from(certificate.server_config());
         let (tell, ready) = mpsc::channel(READY_MAX);
-        let door = Door { listener, acceptor, tell };
+        let door = Door { listener, acceptor, tell, places: places.with(HANDSHAKES) };
         let tasks =
             [handle.spawn("TLS", door.run()), handle.spawn("certificate", certificate.follow())];
         Ok(Self { address, ready, tasks })
@@ -72,13 +74,20 @@ struct Door {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     tell: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+    places: Places,
 }
 
 impl Door {
     async fn run(mut self) {
-        let places = Arc::new(Semaphore::new(HANDSHAKES_MAX));
-        while let Ok(place) = Arc::clone(&places).acquire_owned().await {
+        loop {
             let (stream, peer) = Listener::accept(&mut self.listener).await;
+            let place = match self.places.take(peer.ip()) {
+                Ok(place) => place,
+                Err(reason) => {
+                    metrics::connection_refused(reason);
+                    continue;
+                }
+            };
             let (acceptor, tell) = (self.acceptor.clone(), self.tell.clone());
             tokio::spawn(async move {
                 let _ = stream.set_nodelay(true);

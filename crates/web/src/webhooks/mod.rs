@@ -19,17 +19,19 @@ pub mod template;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use model::{AccountId, Event, EventId, Timestamp};
 use node::Handle;
 use serde_json::Value;
 use store::{Store, StoreError, Webhook};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tracing::warn;
+use tracing::{error, warn};
 
 use self::client::Clients;
 use self::definition::Definition;
@@ -316,7 +318,12 @@ fn start_turns(shared: &Arc<Shared>) {
             match turn {
                 Turn::Send(waiting) => {
                     let host = waiting.host.clone();
-                    let is_well = its.attempt(waiting).await;
+                    // What is delivered is others' words: a panic over it loses this delivery alone.
+                    let attempt = AssertUnwindSafe(its.attempt(waiting)).catch_unwind();
+                    let is_well = attempt.await.unwrap_or_else(|_| {
+                        error!(%host, "a webhook's delivery failed by a mistake of the program");
+                        Some(false)
+                    });
                     its.outbox().done(its.now_ms(), &host, is_well);
                     its.news.notify_one();
                 }
