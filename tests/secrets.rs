@@ -52,6 +52,8 @@ fn of_a_password_nothing_is_left_but_the_request_as_it_came() {
     let server = folder.serve_with(&OPEN);
     for password in ["a-guess-that-stands-nowhere-else", PASSWORD] {
         sign_in(&server, password);
+        // The search finds what is there.
+        assert!(!in_front_of(&server, OWNER.as_bytes()).is_empty());
         for before in in_front_of(&server, password.as_bytes()) {
             assert_eq!(before, FIELD, "{}", String::from_utf8_lossy(&before));
         }
@@ -64,15 +66,17 @@ fn a_server_leaves_no_image_of_itself_unless_it_is_told_to() {
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.pid()));
         let limits = limits.expect("a process");
         let line = limits.lines().find(|line| line.starts_with("Max core file size"));
-        line.expect("a limit").split_ascii_whitespace().nth(4).map(str::to_owned)
+        let limits: Vec<_> = line.expect("a limit").split_ascii_whitespace().collect();
+        limits[4..6].iter().map(|limit| (*limit).to_owned()).collect::<Vec<_>>()
     };
     let folder = Folder::new();
     let hidden = folder.serve();
-    assert_eq!(limit(&hidden).as_deref(), Some("0"));
+    // The hard one is nobody's habit.
+    assert_eq!(limit(&hidden), ["0", "0"]);
     assert!(hidden.stop().success());
     // Whatever the limit is here, the server does not change it.
     let own = std::fs::read_to_string("/proc/self/limits").expect("limits");
     let own = own.lines().find(|line| line.starts_with("Max core file size")).expect("a limit");
     let open = folder.serve_with(&OPEN);
-    assert_eq!(limit(&open).as_deref(), own.split_ascii_whitespace().nth(4));
+    assert_eq!(limit(&open), own.split_ascii_whitespace().collect::<Vec<_>>()[4..6]);
 }
