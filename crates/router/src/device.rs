@@ -297,9 +297,8 @@ impl Device {
     /// if it does.
     pub(crate) fn forget_sent_before(&mut self, now: Mono) {
         if let Some(busy) = &mut self.busy {
-            let may_leave = |sent: &mut Sent| {
-                sent.attempts == 0 && sent.since == now && sent.counted.is_some()
-            };
+            let may_leave =
+                |sent: &mut Sent| sent.attempts == 0 && sent.since == now && sent.counted.is_some();
             busy.sent.retain(may_leave);
             busy.delivering = None;
         }
