@@ -24,8 +24,8 @@ fn nothing_is_repeated_to_a_device_whose_key_was_replaced() {
 
 /// Worlds that the judge once took for wrong: in 389 a publish was taken before the clock was set back
 /// and before a pause; in 200188 a refusal was under way when the server stopped, and the next start took a
-/// later copy (`a_refusal_under_way_when_the_server_stopped_does_not_bind_the_next_start`). 561, with 300
-/// devices, is too slow here and has a test in `exam`.
+/// later copy (`a_refusal_under_way_when_the_server_stopped_does_not_bind_the_next_start`). 561 and 200537, with
+/// 300 and 146 devices, are too slow here and have tests in `exam` and `exam_updates`.
 #[test]
 fn what_the_judge_once_took_for_wrong_is_right() {
     run(Size::Usual, [187, 389, 200_188]);

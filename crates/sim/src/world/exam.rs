@@ -223,7 +223,7 @@ const GIVEN_UP: Duration = Duration::from_secs(110);
 const BACKOFF_MAX: Duration = Duration::from_secs(128);
 const HANDSHAKE: Duration = Duration::from_secs(60);
 /// A device waits so long for the next piece of an update, and sends no ping meanwhile.
-const UPDATE_IDLE: Duration = Duration::from_secs(300);
+pub(super) const UPDATE_IDLE: Duration = Duration::from_secs(300);
 
 #[cfg(test)]
 mod tests {

@@ -7,7 +7,7 @@ use model::UpdateState;
 use rand::RngExt;
 
 use super::World;
-use super::exam::SETTLING;
+use super::exam::{SETTLING, UPDATE_IDLE};
 use crate::device::{Acknowledgement, UpdateFault};
 
 impl World {
@@ -43,8 +43,25 @@ impl World {
                 return Err(format!("device {index} is flashed in good times: {end:?}"));
             }
         }
+        self.end_forgotten_transfers()?;
         self.run(SETTLING)?;
         self.all_come_back()
+    }
+
+    /// A device that was away when its update was called off, or that did not hear of it, waits for the
+    /// next chunk for 300 s, and then drops its connection by itself (`reliability.md`, OTA v3: no chunk).
+    /// What it is asked and sent at that moment is no sign of a fault.
+    fn end_forgotten_transfers(&mut self) -> Result<(), String> {
+        let are_over = self.run_until(UPDATE_IDLE, |world| {
+            world.fleet.iter().all(|placed| !placed.device.is_updating())
+        })?;
+        if are_over {
+            return Ok(());
+        }
+        let updating =
+            (0..self.fleet.len()).filter(|index| self.fleet[*index].device.is_updating());
+        let updating: Vec<usize> = updating.collect();
+        Err(format!("after {UPDATE_IDLE:?} in the middle of a transfer of no update: {updating:?}"))
     }
 
     fn flash_some(&mut self) -> Result<Vec<usize>, String> {
@@ -93,3 +110,41 @@ const DURABLE: Duration = Duration::from_secs(2);
 /// Every so many devices one is flashed, up to so many.
 const EVERY: usize = 3;
 const FLASHED_MAX: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::Size;
+    use crate::world::faults::Weather;
+
+    #[test]
+    fn a_device_in_the_middle_of_an_update_called_off_gives_it_up_before_the_examination() {
+        let mut world = World::new(SMALL_WITH_UPDATES, Size::Small);
+        world.is_troubled = false;
+        world.judge.made_with(world.updates.first_file());
+        world.judge.starts();
+        world.all_come_back().expect("all connect");
+        leave_in_the_middle_of_an_update(&mut world, NOT_FLASHED_AGAIN);
+        world.run(SETTLING).expect("nothing is wrong");
+        assert!(world.fleet[NOT_FLASHED_AGAIN].device.is_updating(), "it was not told");
+
+        world.examine_updates().expect("the others get their files");
+        assert!(!world.fleet[NOT_FLASHED_AGAIN].device.is_updating());
+        world.examine().expect("it works");
+    }
+
+    /// What tells the device that its update is called off is lost.
+    fn leave_in_the_middle_of_an_update(world: &mut World, index: usize) {
+        assert!(world.flash(index, 1, true));
+        let is_begun = world.run_until(BEGINNING, |world| world.fleet[index].device.is_updating());
+        assert_eq!(is_begun, Ok(true));
+        world.set_weather(Weather::Dead);
+        world.call_off(index);
+        world.run(DURABLE).expect("nothing is wrong");
+        world.set_weather(Weather::Clear);
+    }
+
+    const SMALL_WITH_UPDATES: u64 = 2;
+    /// It takes updates of version 3.
+    const NOT_FLASHED_AGAIN: usize = 1;
+}

@@ -235,7 +235,7 @@ impl World {
     }
 
     /// A device with the old protocol learns of it by losing its connection.
-    fn call_off(&mut self, index: usize) {
+    pub(super) fn call_off(&mut self, index: usize) {
         let Some(job) = self.updates.jobs.get(&index) else { return };
         let (update, is_taken) = (job.wanted.id, job.is_taken);
         self.note(|_| format!("the update {update:?} of device {index} is called off"));
