@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use super::cloud::Disk;
 use super::plan::PROGRAMS;
-use super::step::LISTENER;
+use super::step::{LISTENER, NEVER};
 use super::wires::{End, Wire};
 use super::{Item, World};
 use crate::device::Device;
@@ -222,6 +222,10 @@ impl World {
         if self.start.disk == Disk::Refusing || disk == Disk::Refusing {
             self.judge.disk_refuses();
         }
+        if self.start.disk == Disk::Fine && !self.is_trouble_fresh() {
+            self.trouble.0 = self.now;
+        }
+        self.trouble.1 = if disk == Disk::Fine { self.now } else { NEVER };
         self.start.disk = disk;
         if let Some(cloud) = self.cloud() {
             cloud.commits.disk = disk;

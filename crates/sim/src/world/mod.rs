@@ -124,6 +124,8 @@ struct World {
     addresses: BTreeMap<SocketAddr, (usize, u32)>,
     /// The last datagrams that the server took, as somebody who listens would keep them.
     overheard: VecDeque<(Mono, Datagram)>,
+    /// From when to when the disk last was in trouble.
+    trouble: (Mono, Mono),
     updates: Updates,
     agenda: BTreeMap<(Mono, u64), Item>,
     noted: u64,
@@ -198,6 +200,7 @@ impl World {
             setups: Setups::new(&secrets.trust),
             addresses: BTreeMap::new(),
             overheard: VecDeque::new(),
+            trouble: (Mono(0), Mono(0)),
             updates,
             agenda: BTreeMap::new(),
             noted: 0,

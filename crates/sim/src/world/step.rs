@@ -120,6 +120,11 @@ impl World {
         }
     }
 
+    /// Whether something that the disk refused may wait for another try.
+    pub(super) fn is_trouble_fresh(&self) -> bool {
+        self.trouble.1 == NEVER || self.now.since(self.trouble.1) <= WINDOW_WRITTEN
+    }
+
     /// What was sent again before a restart and arrives behind it: see [`WINDOW_WRITTEN`].
     fn comes_too_early(&self, datagram: &Datagram) -> bool {
         datagram.from.ip() == LISTENER && self.now.since(self.started_at) < LINGERS
@@ -251,8 +256,8 @@ impl World {
         self.judge.server_stopped(self.now);
         self.judge.callers_left();
         self.updates.server_stopped();
-        let now = self.now;
-        self.overheard.retain(|(at, _)| now.since(*at) > WINDOW_WRITTEN);
+        let until = if self.is_trouble_fresh() { self.trouble.0 } else { self.now };
+        self.overheard.retain(|(at, _)| until.since(*at) > WINDOW_WRITTEN);
         self.wires.cut(|_| true, End::Server);
         for index in 0..self.fleet.len() {
             if let Some(stream) = self.fleet[index].stream {
