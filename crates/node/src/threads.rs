@@ -135,13 +135,10 @@ fn spawn(
 
 /// Exports once a second what belongs to no shard.
 pub(crate) async fn export_metrics(shared: Arc<Shared>) {
-    let mut described = false;
+    // Before the first shard exports anything; the exporter is installed before the start.
+    metrics::describe();
     loop {
         tokio::time::sleep(METRICS_EACH).await;
-        // Whoever installs the exporter may do so after the start.
-        if !std::mem::replace(&mut described, true) {
-            metrics::describe();
-        }
         let (hub, tasks) = (&shared.hub, runtime::Handle::current().metrics().num_alive_tasks());
         metrics::shared(tasks, shared.pool.waiting(), hub.streams_open(), hub.events_missed());
     }
