@@ -15,6 +15,7 @@ mod hub;
 mod mail;
 pub mod metrics;
 mod node;
+mod places;
 mod polled;
 mod pool;
 mod quota;
@@ -39,6 +40,7 @@ pub use handle::Handle;
 pub use health::Health;
 pub use hub::{EventHub, EventStream, StreamBound, StreamFilter, StreamItem};
 pub use node::Node;
+pub use places::{Bounds, Place, Places};
 /// Firmware files, read and checked; the HTTP side has no other way to them.
 pub use protocol::firmware;
 /// Structured event data as people read it; the HTTP side has no other way to the codec.

@@ -1,10 +1,9 @@
 //! Serves connections, each for as long as its client does something: so many of them, and no head or
 //! body of a request for longer than its time.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -15,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use node::{Bounds, Place, Places};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -24,16 +24,7 @@ use super::Peer;
 use crate::limits::{Network, key_of};
 use crate::metrics;
 
-/// How many there may be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Bounds {
-    /// In total.
-    pub(crate) total: usize,
-    /// Of one address, IPv6 by /64.
-    pub(crate) per_address: usize,
-}
-
-/// Connections; the total is a setting of [`LimitsConfig`](crate::LimitsConfig).
+/// Connections of one address, IPv6 by /64.
 pub(crate) const PER_ADDRESS_MAX: usize = 1000;
 /// From the connection, or the answer before, to the end of a request's head. Clients that keep a
 /// connection for a minute, as most do, do not find it closed when they ask again.
@@ -47,7 +38,7 @@ const BODY_TIME: Duration = Duration::from_secs(30);
 pub(crate) async fn serve<L>(
     mut listener: L,
     app: Router,
-    places: Places,
+    admission: Admission,
     mut stopped: watch::Receiver<bool>,
 ) where
     L: Listener<Addr = SocketAddr>,
@@ -59,9 +50,9 @@ pub(crate) async fn serve<L>(
             Some(_) = connections.join_next() => continue,
             () = stop(&mut stopped) => break,
         };
-        match places.take(peer.ip()) {
+        match admission.take(peer.ip()) {
             Ok(place) => {
-                let head_time = places.head_time(peer.ip());
+                let head_time = admission.head_time(peer.ip());
                 let serving = connection(io, Peer(peer), head_time, app.clone(), stopped.clone());
                 connections.spawn(async move {
                     serving.await;
@@ -114,40 +105,28 @@ async fn stop(stopped: &mut watch::Receiver<bool>) {
     let _ = stopped.wait_for(|stop| *stop).await;
 }
 
-/// Who holds how many connections, or handshakes. The addresses are a stranger's choice, so the map is a keyed one.
+/// Who may connect. IPv6 counts by /64.
 #[derive(Debug, Clone)]
-pub(crate) struct Places(Arc<Shared>);
-
-#[derive(Debug)]
-struct Shared {
-    bounds: Bounds,
-    /// Proxies, and whoever no limit holds for.
-    unbounded: Vec<Network>,
-    taken: Mutex<Taken>,
+pub(crate) struct Admission {
+    places: Places,
+    /// Proxies, and whoever no limit holds for: they are bounded in total alone.
+    unbounded: Arc<[Network]>,
 }
 
-#[derive(Debug, Default)]
-struct Taken {
-    total: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// The place of one connection; free when dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    shared: Arc<Shared>,
-    address: IpAddr,
-}
-
-impl Places {
-    /// All are free. Addresses in `unbounded` count in total alone.
+impl Admission {
     pub(crate) fn new(bounds: Bounds, unbounded: Vec<Network>) -> Self {
-        Self(Arc::new(Shared { bounds, unbounded, taken: Mutex::default() }))
+        Self { places: Places::new(bounds), unbounded: unbounded.into() }
     }
 
     /// For the same addresses.
     pub(crate) fn with(&self, bounds: Bounds) -> Self {
-        Self::new(bounds, self.0.unbounded.clone())
+        Self { places: Places::new(bounds), unbounded: Arc::clone(&self.unbounded) }
+    }
+
+    /// A place for a connection from this address, or which bound is reached.
+    pub(crate) fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
+        let key = key_of(address);
+        if self.is_bounded(address) { self.places.take(key) } else { self.places.take_any(key) }
     }
 
     fn head_time(&self, address: IpAddr) -> Duration {
@@ -155,77 +134,77 @@ impl Places {
     }
 
     fn is_bounded(&self, address: IpAddr) -> bool {
-        !self.0.unbounded.iter().any(|network| network.contains(address))
-    }
-
-    /// A place for a connection from this address, or which bound is reached.
-    pub(crate) fn take(&self, address: IpAddr) -> Result<Place, &'static str> {
-        let (bounds, is_bounded) = (self.0.bounds, self.is_bounded(address));
-        let address = key_of(address);
-        let mut taken = self.0.lock();
-        if taken.total >= bounds.total {
-            return Err("full");
-        }
-        let of_address = taken.by_address.get(&address).copied().unwrap_or(0);
-        if is_bounded && of_address >= bounds.per_address {
-            return Err("address_full");
-        }
-        taken.total += 1;
-        taken.by_address.insert(address, of_address + 1);
-        drop(taken);
-        Ok(Place { shared: Arc::clone(&self.0), address })
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Taken> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut taken = self.shared.lock();
-        taken.total -= 1;
-        if let Some(count) = taken.by_address.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                taken.by_address.remove(&self.address);
-            }
-        }
+        !self.unbounded.iter().any(|network| network.contains(address))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-    const BOUNDS: Bounds = Bounds { total: 10, per_address: 3 };
+    use super::*;
 
     fn ip(text: &str) -> IpAddr {
         text.parse().expect("an address")
     }
 
-    #[test]
-    fn an_address_has_so_many_places_and_they_come_back() {
-        let places = Places::new(BOUNDS, Vec::new());
-        let mut taken: Vec<_> = (0..BOUNDS.per_address)
-            .map(|_| places.take(ip("192.0.2.1")).expect("a place"))
-            .collect();
-        assert_eq!(places.take(ip("192.0.2.1")).err(), Some("address_full"));
-        assert!(places.take(ip("192.0.2.2")).is_ok());
-        taken.pop();
-        assert!(places.take(ip("192.0.2.1")).is_ok());
-        drop(taken);
-        assert!(places.0.lock().by_address.is_empty());
+    /// A client of a server that gives 200 ms for a head, and what stops that.
+    fn client() -> (DuplexStream, watch::Sender<bool>) {
+        let (ours, theirs) = duplex(4096);
+        let (stop, stopped) = watch::channel(false);
+        let app = Router::new().route("/", get(async || "well"));
+        let peer = Peer(([192, 0, 2, 1], 5000).into());
+        tokio::spawn(connection(theirs, peer, Duration::from_millis(200), app, stopped));
+        (ours, stop)
+    }
+
+    async fn read_to_end(mut client: DuplexStream) -> String {
+        let mut answer = String::new();
+        let read =
+            tokio::time::timeout(Duration::from_secs(20), client.read_to_string(&mut answer));
+        read.await.expect("it is closed").expect("text");
+        answer
     }
 
     #[test]
-    fn a_proxy_has_all_places_and_no_more() {
-        let places = Places::new(BOUNDS, vec!["192.0.2.0/24".parse().expect("a network")]);
-        let taken: Vec<_> =
-            (0..BOUNDS.total).map(|_| places.take(ip("192.0.2.1")).expect("a place")).collect();
-        assert_eq!(places.take(ip("198.51.100.1")).err(), Some("full"));
+    fn a_proxy_is_bounded_in_total_alone_and_keeps_its_connections_longer() {
+        let bounds = Bounds { total: 3, per_address: 1 };
+        let admission = Admission::new(bounds, vec!["192.0.2.0/24".parse().expect("a network")]);
+        let (proxy, other) = (ip("192.0.2.1"), ip("2001:db8::1"));
+        let taken = [admission.take(other), admission.take(proxy), admission.take(proxy)];
+        assert!(taken.iter().all(Result::is_ok));
+        assert_eq!(admission.take(proxy).err(), Some("full"));
         drop(taken);
+        let _one = admission.take(other).expect("a place");
+        assert_eq!(admission.take(ip("2001:db8::2")).err(), Some("address_full"), "its /64");
+        assert!(admission.head_time(proxy) > admission.head_time(other));
+    }
+
+    #[tokio::test]
+    async fn a_client_that_ends_no_head_of_a_request_is_closed() {
+        let (mut client, _stop) = client();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: h").await.expect("sent");
+        assert_eq!(read_to_end(client).await, "");
+    }
+
+    #[tokio::test]
+    async fn a_client_at_rest_behind_its_answer_is_closed() {
+        let (mut client, _stop) = client();
+        client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
+        let answer = read_to_end(client).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("well"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_stops_closes_connections_at_rest() {
+        let (ours, theirs) = duplex(4096);
+        let (stop, stopped) = watch::channel(false);
+        let peer = Peer(([192, 0, 2, 1], 5000).into());
+        let serving = connection(theirs, peer, HEAD_TIME, Router::new(), stopped);
+        let serving = tokio::spawn(serving);
+        stop.send(true).expect("it listens");
+        assert_eq!(read_to_end(ours).await, "");
+        serving.await.expect("it ends");
     }
 }

@@ -12,6 +12,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::Uri;
 use axum::serve::Listener;
+use node::Bounds;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -20,7 +21,7 @@ use tower::util::MapRequestLayer;
 
 use crate::webhooks::Webhooks;
 use crate::{State, router};
-use connections::{Bounds, PER_ADDRESS_MAX, Places};
+use connections::{Admission, PER_ADDRESS_MAX};
 use tls::TlsListener;
 
 pub use certificate::{Certificate, CertificateError, CertificateFiles};
@@ -68,21 +69,24 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
     let (stop, stopped) = watch::channel(false);
     let (webhooks, handle) = (state.webhooks.clone(), state.handle.clone());
     let bounds = Bounds { total: state.limits.connections_max(), per_address: PER_ADDRESS_MAX };
-    let places = Places::new(bounds, state.limits.unbounded());
+    let admission = Admission::new(bounds, state.limits.unbounded());
     let is_tls = certificate.is_some();
     let state = State { is_tls, ..state };
     let service = MapRequestLayer::new(trim_slash).layer(router(state));
     let app = Router::new().fallback_service(service);
     let mut tasks = vec![match certificate {
-        None => run(PlainListener(api), app, &places, &stopped),
-        Some(certificate) => {
-            run(TlsListener::start(api, certificate, &handle, &places)?, app, &places, &stopped)
-        }
+        None => run(PlainListener(api), app, &admission, &stopped),
+        Some(certificate) => run(
+            TlsListener::start(api, certificate, &handle, &admission)?,
+            app,
+            &admission,
+            &stopped,
+        ),
     }];
     let redirected = redirect.as_ref().map(TcpListener::local_addr).transpose()?;
     if let Some(listener) = redirect {
         let app = redirect::router(address.port());
-        tasks.push(run(PlainListener(listener), app, &places, &stopped));
+        tasks.push(run(PlainListener(listener), app, &admission, &stopped));
     }
     Ok(HttpServer { address, redirect: redirected, is_tls, stop, tasks, webhooks })
 }
@@ -90,13 +94,13 @@ pub fn serve(listeners: impl Into<Listeners>, state: State) -> std::io::Result<H
 fn run<L>(
     listener: L,
     app: Router,
-    places: &Places,
+    admission: &Admission,
     stopped: &watch::Receiver<bool>,
 ) -> JoinHandle<()>
 where
     L: Listener<Addr = SocketAddr>,
 {
-    tokio::spawn(connections::serve(listener, app, places.clone(), stopped.clone()))
+    tokio::spawn(connections::serve(listener, app, admission.clone(), stopped.clone()))
 }
 
 /// Plain TCP. An event must not wait for the one before it to be acknowledged.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::serve::Listener;
-use node::Handle;
+use node::{Bounds, Handle};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::certificate::Certificate;
-use super::connections::{Bounds, Places};
+use super::connections::Admission;
 use crate::metrics;
 
 /// Handshakes under way.
@@ -35,12 +35,12 @@ impl TlsListener {
         listener: TcpListener,
         certificate: Certificate,
         handle: &Handle,
-        places: &Places,
+        admission: &Admission,
     ) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let acceptor = TlsAcceptor::from(certificate.server_config());
         let (tell, ready) = mpsc::channel(READY_MAX);
-        let door = Door { listener, acceptor, tell, places: places.with(HANDSHAKES) };
+        let door = Door { listener, acceptor, tell, admission: admission.with(HANDSHAKES) };
         let tasks =
             [handle.spawn("TLS", door.run()), handle.spawn("certificate", certificate.follow())];
         Ok(Self { address, ready, tasks })
@@ -74,14 +74,14 @@ struct Door {
     listener: TcpListener,
     acceptor: TlsAcceptor,
     tell: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
-    places: Places,
+    admission: Admission,
 }
 
 impl Door {
     async fn run(mut self) {
         loop {
             let (stream, peer) = Listener::accept(&mut self.listener).await;
-            let place = match self.places.take(peer.ip()) {
+            let place = match self.admission.take(peer.ip()) {
                 Ok(place) => place,
                 Err(reason) => {
                     metrics::connection_refused(reason);
