@@ -138,16 +138,13 @@ impl Slots {
     /// Frees a slot and forgets its ways. Its keys are overwritten where they were.
     pub(crate) fn remove(&mut self, slot: u32) -> Option<Connection> {
         let place = self.slots.get_mut(slot as usize)?;
-        let session = match place {
-            Slot::Live(connection) => connection.session_mut().map(Session::take),
-            Slot::Free | Slot::Handshaking(..) => None,
-        };
+        if let Slot::Live(connection) = place {
+            // What is moved out needs no keys any more.
+            connection.session_mut().map(Session::take);
+        }
         let before = std::mem::replace(place, Slot::Free);
         self.free.push(slot);
-        let Slot::Live(mut connection) = before else { return None };
-        if let (Some(place), Some(session)) = (connection.session_mut(), session) {
-            *place = session;
-        }
+        let Slot::Live(connection) = before else { return None };
         self.forget_address(slot, connection.peer);
         if let Some(device) = connection.device {
             self.forget_device(slot, device);
