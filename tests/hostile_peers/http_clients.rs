@@ -105,30 +105,3 @@ fn clients_that_send_their_requests_a_byte_at_a_time_are_bounded_in_number() {
     });
     scene.end();
 }
-
-#[test]
-#[ignore = "half a minute of waiting: `cargo xtask hostile` has it"]
-fn a_client_that_ends_no_head_of_a_request_is_closed() {
-    let scene = Scene::new();
-    let case = Case {
-        name: "HTTP requests without end",
-        memory_mib: 16,
-        counter: ("cloudchamber_http_connections_too_slow_total", ""),
-        counted_percent: 100,
-    };
-    scene.run(&case, |_| {
-        let server = scene.ports.http.parse().expect("an address");
-        let mut slow: Vec<_> = (0..100).map(|_| open_from(STRANGER, server)).collect();
-        slow.iter_mut().for_each(|stream| stream.write_all(b"GET /v1/").expect("sent"));
-        for stream in &mut slow {
-            stream.set_read_timeout(Some(HEAD_TIME * 3 / 2)).expect("set");
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).expect("it is closed");
-        }
-        slow.len() as u64
-    });
-    scene.end();
-}
-
-/// How long the server waits for the head of a request.
-const HEAD_TIME: Duration = Duration::from_secs(75);

@@ -51,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 /// Runs the tests; gives what they told, and whether none failed.
 fn measure(args: &Args, filter: &str) -> Outcome<(Vec<Value>, bool)> {
     let mut test = command("cargo", &["test", "--test", "hostile_peers", "--"]);
-    test.args(["--test-threads=1", "--nocapture", "--include-ignored", filter]);
+    test.args(["--test-threads=1", "--nocapture", filter]);
     test.env("HOSTILE_SECONDS", args.seconds.to_string()).env("TESTED_BINARY", release());
     let (lines, green) = run_reading(&mut test)?;
     let told = lines.iter().filter_map(|line| line.strip_prefix(MARK));
