@@ -7,6 +7,9 @@ use std::process::{Command, Stdio};
 /// What a step failed with, for a person.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
 
+/// How the names of what `cargo run` tells a program of its package begin.
+const OF_THIS_PACKAGE: &str = "CARGO_PKG_";
+
 /// Writes one line to standard error.
 pub(crate) fn note(text: &str) {
     let _ = writeln!(std::io::stderr(), "xtask: {text}");
@@ -23,10 +26,16 @@ pub(crate) fn root() -> PathBuf {
     here.parent().map(PathBuf::from).unwrap_or(here)
 }
 
-/// A command that runs in the root folder.
+/// A command that runs in the root folder, without what cargo tells this program of itself: a build script that
+/// looks at it would take every build for a new one.
 pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     let mut command = Command::new(program);
     command.args(args).current_dir(root());
+    let own = std::env::vars_os().map(|(name, _)| name);
+    for name in own.filter(|name| name.to_string_lossy().starts_with(OF_THIS_PACKAGE)) {
+        command.env_remove(name);
+    }
+    command.env_remove("CARGO_MANIFEST_DIR").env_remove("CARGO_MANIFEST_PATH");
     command
 }
 
