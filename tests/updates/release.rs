@@ -23,6 +23,8 @@ use crate::support::watch::await_metric;
 
 const DEVICES: u32 = 1_000;
 const STAGE: u64 = 100;
+/// Of a product.
+const RELEASE: &str = "firmware/release";
 
 fn get(url: &str, token: &str) -> Value {
     let (status, body) = http("GET", url, token, "");
@@ -119,7 +121,8 @@ struct Getting {
     folder: Folder,
     server: Server,
     live: Live,
-    release: String,
+    /// Of its product.
+    url: String,
 }
 
 impl Getting {
@@ -142,9 +145,8 @@ impl Getting {
         let (status, told) =
             send_files("POST", &format!("{url}/firmware"), &token, &version, &file);
         assert_eq!(status, 201, "{told}");
-        let release = format!("{url}/firmware/release");
-        let mut getting = Self { folder, server, live, release };
-        getting.ask("PUT", "version=2&product_default=true");
+        let mut getting = Self { folder, server, live, url };
+        getting.ask("PUT", RELEASE, "version=2&product_default=true");
         let begun =
             |seen: &Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
         let seen = getting.live.run_until(Duration::from_secs(30), begun);
@@ -152,10 +154,36 @@ impl Getting {
         getting
     }
 
-    /// What is asked of the release.
-    fn ask(&self, method: &str, form: &str) {
-        let (status, told) = http(method, &self.release, &self.folder.token(), form);
+    /// Of the product.
+    fn ask(&self, method: &str, path: &str, form: &str) {
+        let url = format!("{}/{path}", self.url);
+        let (status, told) = http(method, &url, &self.folder.token(), form);
         assert!(status == 204 || status == 200, "{status} {told}");
+    }
+
+    /// The path of the device in its product.
+    fn device(&mut self) -> String {
+        format!("devices/{}", self.live.device().id())
+    }
+
+    fn assert_called_off(mut self) {
+        self.live.run(Duration::from_secs(12));
+        let seen = self.live.observations();
+        assert!(!seen.contains(&Observation::Update(UpdateStep::Applied)), "{seen:#?}");
+        let url = Ports::of(&self.server).url();
+        await_metric(&url, "cloudchamber_updates_total", "cancelled", 1);
+        assert_eq!(self.status(), "cancelled");
+    }
+
+    fn assert_goes_on(mut self) {
+        let ended = |seen: &Observation| {
+            matches!(seen, Observation::Update(UpdateStep::Applied | UpdateStep::Failed(_)))
+        };
+        let seen = self.live.run_until(Duration::from_secs(60), ended);
+        assert_eq!(seen, Some(Observation::Update(UpdateStep::Applied)));
+        let begun =
+            |seen: &&Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
+        assert_eq!(self.live.observations().iter().filter(begun).count(), 1);
     }
 
     fn status(&mut self) -> Value {
@@ -166,25 +194,30 @@ impl Getting {
 
 #[test]
 fn a_version_that_is_withdrawn_does_not_reach_the_device_that_was_getting_it() {
+    let getting = Getting::new();
+    getting.ask("DELETE", RELEASE, "version=2");
+    getting.assert_called_off();
+}
+
+#[test]
+fn a_device_that_leaves_its_product_does_not_get_the_version_that_it_was_getting() {
     let mut getting = Getting::new();
-    getting.ask("DELETE", "version=2");
-    getting.live.run(Duration::from_secs(12));
-    let applied = Observation::Update(UpdateStep::Applied);
-    let seen = getting.live.observations();
-    assert!(!seen.contains(&applied), "{seen:#?}");
-    await_metric(&Ports::of(&getting.server).url(), "cloudchamber_updates_total", "cancelled", 1);
-    assert_eq!(getting.status(), "cancelled");
+    let device = getting.device();
+    getting.ask("DELETE", &device, "");
+    getting.assert_called_off();
 }
 
 #[test]
 fn a_version_that_is_released_again_goes_on_to_the_device_that_was_getting_it() {
+    let getting = Getting::new();
+    getting.ask("PUT", RELEASE, "version=2&product_default=true");
+    getting.assert_goes_on();
+}
+
+#[test]
+fn a_device_that_is_locked_to_the_version_that_it_was_getting_goes_on_to_get_it() {
     let mut getting = Getting::new();
-    getting.ask("PUT", "version=2&product_default=true");
-    let ended = |seen: &Observation| {
-        matches!(seen, Observation::Update(UpdateStep::Applied | UpdateStep::Failed(_)))
-    };
-    let seen = getting.live.run_until(Duration::from_secs(60), ended);
-    assert_eq!(seen, Some(Observation::Update(UpdateStep::Applied)));
-    let begun = |seen: &&Observation| matches!(seen, Observation::Update(UpdateStep::Begun { .. }));
-    assert_eq!(getting.live.observations().iter().filter(begun).count(), 1);
+    let device = getting.device();
+    getting.ask("PUT", &device, "desired_firmware_version=2");
+    getting.assert_goes_on();
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use model::Image;
 use model::update::Expected;
+use model::{Image, ProductId};
 use protocol::firmware::Firmware;
 use store::{FileHash, Store, StoreError};
 
@@ -14,6 +14,8 @@ use store::{FileHash, Store, StoreError};
 pub(super) struct Loaded {
     pub(super) image: Arc<Image>,
     pub(super) expected: Expected,
+    /// Which version of which product it is; absent: of none.
+    pub(super) version_of: Option<(ProductId, u16)>,
 }
 
 /// Those that are in use.
@@ -54,5 +56,6 @@ fn loaded(hash: FileHash, bytes: &Bytes, firmware: &Firmware) -> Loaded {
         index: firmware.index,
         bytes: Arc::from(&bytes[..]),
     };
-    Loaded { image: Arc::new(image), expected }
+    let version_of = firmware.product.zip(firmware.product_version);
+    Loaded { image: Arc::new(image), expected, version_of }
 }

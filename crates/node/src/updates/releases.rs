@@ -8,6 +8,7 @@ use router::rollout::{Member, Outcome, Phase, Plan, Progress, Rollout, Standing,
 use store::{Assignment, Release, Store, StoreError};
 use tracing::{debug, warn};
 
+use super::job::Job;
 use super::keeper::Keeper;
 use super::{MemberView, NewRelease, Reason, ReleaseView, UpdatesConfig, UpdatesError, utc_now};
 use crate::metrics;
@@ -100,14 +101,16 @@ impl Releases {
         of_product().find(is_in).or_else(|| of_product().find(|release| release.groups.is_empty()))
     }
 
-    /// Whether a release that goes on is for the device and of this version.
-    fn wants(&self, device: DeviceId, version: u16) -> bool {
-        let wants = |live: &Live| {
-            live.release.version == version
+    /// Whether a release that goes on, or a lock, is for the device and of this version of this product.
+    fn wants(&self, device: DeviceId, product: ProductId, version: u16) -> bool {
+        let is_for = |rollout: &Rollout| rollout.member(device).is_some();
+        let is_release = |live: &Live| {
+            (live.release.product, live.release.version) == (product, version)
                 && live.goes_on()
-                && live.rollout.member(device).is_some()
+                && is_for(&live.rollout)
         };
-        self.in_force.values().any(wants)
+        let lock = || self.products.get(&product)?.locks.get(&version);
+        self.in_force.values().any(is_release) || lock().is_some_and(is_for)
     }
 
     /// Tells every release and lock of a product which devices it is for.
@@ -239,20 +242,21 @@ impl Keeper {
         Ok(())
     }
 
-    /// Calls off what is on its way for releases that stopped themselves or are not in force any more:
-    /// devices that do not have the image yet are spared it, unless another release wants the same of them.
+    /// Calls off what is on its way for releases that stopped themselves, are not in force any more or are not
+    /// for the device any more, which may have left the product: those that do not have the image yet are
+    /// spared it, unless another release or a lock wants the same of them.
     pub(super) async fn call_off_stopped(&mut self) {
-        let is_stopped = |device: DeviceId, reason: &Reason| match reason {
-            Reason::Release { release, version } => {
-                let goes_on = self.releases.in_force.get(release).is_some_and(Live::goes_on);
-                !goes_on && !self.releases.wants(device, *version)
+        let is_stopped = |device: DeviceId, job: &Job| match job.reason {
+            Reason::Release { .. } | Reason::Lock { .. } => {
+                let wants = |(product, version)| self.releases.wants(device, product, version);
+                !job.loaded.version_of.is_some_and(wants)
             }
-            Reason::Flash | Reason::Lock { .. } | Reason::SafeMode => false,
+            Reason::Flash | Reason::SafeMode => false,
         };
         let stopped: Vec<DeviceId> = self
             .jobs
             .iter()
-            .filter(|(device, job)| job.may_be_spared() && is_stopped(**device, &job.reason))
+            .filter(|(device, job)| job.may_be_spared() && is_stopped(**device, job))
             .map(|(device, _)| *device)
             .collect();
         for device in stopped {

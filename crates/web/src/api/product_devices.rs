@@ -111,9 +111,7 @@ pub(crate) async fn remove(
     if let Some(product) = denied {
         state.store.teams().deny(product, device.id(), utc_now()).await?;
     }
-    state.store.devices().set_product(device.id(), None).await?;
-    // The key of a denied device counts no more: its session ends.
-    state.handle.device_changed(device.id()).await?;
+    put_into(&state, &device.0, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -278,10 +276,23 @@ async fn join(
     }
     let more = u64::from(device.account.is_none());
     let _permit = state.handle.billing().devices_permit(account, more, utc_now()).await?;
-    state.store.devices().set_product(device.id, Some(product.id)).await?;
-    state.handle.device_changed(device.id).await?;
-    state.updates.product_changed(product.id).await;
+    put_into(state, device, Some(product.id)).await?;
     Ok(true)
+}
+
+/// Puts a device into a product, or into none. Its former product's updates end with it, and the key of a denied
+/// device counts no more: its session ends.
+async fn put_into(
+    state: &State,
+    device: &Device,
+    product: Option<ProductId>,
+) -> Result<(), ApiError> {
+    state.store.devices().set_product(device.id, product).await?;
+    state.handle.device_changed(device.id).await?;
+    for changed in device.product.into_iter().chain(product) {
+        state.updates.product_changed(changed).await;
+    }
+    Ok(())
 }
 
 async fn is_customers(state: &State, product: &Product, device: &Device) -> Result<bool, ApiError> {
