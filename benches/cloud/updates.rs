@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use sim::firmware::Binary;
-use sim::fleet::{self, FleetConfig, KeyPlan, Percentiles, PublishPlan, Summary};
+use sim::fleet::{self, FleetConfig, FleetError, KeyPlan, Percentiles, PublishPlan, Summary};
 
 use crate::report::say;
 use crate::server::{Folder, Server};
@@ -96,9 +96,14 @@ pub(crate) fn run(plan: &Plan, with_updates: bool) -> Outcome<Measured> {
     let begun = Instant::now();
     let (stop, applied) = (AtomicBool::new(false), AtomicU64::new(0));
     let (latency, grown) = std::thread::scope(|scope| -> Outcome<_> {
-        let fleets = [&publishing, &updated].map(|config| {
+        let fleets = [(&publishing, false), (&updated, true)].map(|(config, yields)| {
             let (stop, applied) = (&stop, &applied);
             scope.spawn(move || {
+                // What devices do that are updated would not take the processor from the server elsewhere.
+                if yields {
+                    sim::guest::yield_to_others()
+                        .map_err(|error| FleetError::Io { what: "chrt".into(), error })?;
+                }
                 let mut note = |at: &fleet::Progress| {
                     applied.fetch_max(at.counts.updates_applied, Ordering::Relaxed);
                 };

@@ -10,7 +10,11 @@ use crate::support::watch::replay;
 const DROPPED: &str = "cloudchamber_messages_dropped_total";
 
 /// Says one message after the other.
-fn storm(case: &Case, per_second: u64, mut next: impl FnMut(u64, &mut Rogue) -> Vec<u8>) -> Scene {
+fn storm(
+    case: &Case,
+    per_second: u64,
+    mut next: impl FnMut(u64, &mut Rogue) -> Vec<u8> + Send,
+) -> Scene {
     let scene = Scene::new();
     let mut rogue = Rogue::connect(&scene.folder, 2, scene.ports.udp());
     scene.run(case, |span| {

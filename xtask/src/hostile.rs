@@ -114,7 +114,7 @@ fn row(case: &Value) -> String {
     let counter = text(case, "counter").replace("cloudchamber_", "");
     let counter = if labels.is_empty() { counter } else { format!("{counter}{{{labels}}}") };
     format!(
-        "| {} | {} | {:.0} | {} | {} | {worst:.1} | {:.1}, +{:.1}, +{:.1} | +{} | `{counter}` +{} |",
+        "| {} | {} | {:.0} | {} | {} | {worst:.1} | {:.1}, {:+.1}, {:+.1} | +{} | `{counter}` +{} |",
         text(case, "case"),
         case["sent"],
         number(&case["rate"]),
