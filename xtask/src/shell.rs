@@ -39,11 +39,18 @@ pub(crate) fn command(program: &str, args: &[&str]) -> Command {
     command
 }
 
+/// Program and arguments, without the environment.
+fn shown(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words.map(std::ffi::OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
 /// Runs to the end; a failure names the command.
 pub(crate) fn run(command: &mut Command) -> Outcome {
-    note(&format!("{command:?}"));
-    let status = command.status().map_err(|why| format!("{command:?} does not start: {why}"))?;
-    if status.success() { Ok(()) } else { Err(format!("{command:?} failed ({status})")) }
+    let shown = shown(command);
+    note(&shown);
+    let status = command.status().map_err(|why| format!("{shown} does not start: {why}"))?;
+    if status.success() { Ok(()) } else { Err(format!("{shown} failed ({status})")) }
 }
 
 /// Whether a program can be started with these arguments and succeeds, in silence.
@@ -57,11 +64,12 @@ pub(crate) fn works(program: &str, args: &[&str]) -> bool {
 
 /// Runs to the end, passing each line of standard output on, and gives the lines and whether it succeeded.
 pub(crate) fn run_reading(command: &mut Command) -> Outcome<(Vec<String>, bool)> {
-    note(&format!("{command:?}"));
+    let shown = shown(command);
+    note(&shown);
     let mut child = command
         .stdout(Stdio::piped())
         .spawn()
-        .map_err(|why| format!("{command:?} does not start: {why}"))?;
+        .map_err(|why| format!("{shown} does not start: {why}"))?;
     let mut lines = Vec::new();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
@@ -69,6 +77,6 @@ pub(crate) fn run_reading(command: &mut Command) -> Outcome<(Vec<String>, bool)>
             lines.push(line);
         }
     }
-    let status = child.wait().map_err(|why| format!("{command:?}: {why}"))?;
+    let status = child.wait().map_err(|why| format!("{shown}: {why}"))?;
     Ok((lines, status.success()))
 }
