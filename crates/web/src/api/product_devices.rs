@@ -288,11 +288,10 @@ async fn put_into(
     product: Option<ProductId>,
 ) -> Result<(), ApiError> {
     state.store.devices().set_product(device.id, product).await?;
-    state.handle.device_changed(device.id).await?;
     for changed in device.product.into_iter().chain(product) {
         state.updates.product_changed(changed).await;
     }
-    Ok(())
+    Ok(state.handle.device_changed(device.id).await?)
 }
 
 async fn is_customers(state: &State, product: &Product, device: &Device) -> Result<bool, ApiError> {

@@ -112,12 +112,16 @@ pub(crate) async fn delete(
     check_password(&state, &account, caller.fields.text("password")).await?;
     let mut devices: Vec<_> =
         state.store.devices().list(account.id).await?.iter().map(|device| device.id).collect();
-    for product in state.store.products().list(account.id).await? {
+    let products = state.store.products().list(account.id).await?;
+    for product in &products {
         devices.extend(state.store.products().devices(product.id).await?);
         devices.extend(state.store.teams().denied(product.id).await?);
         devices.extend(delete_those_of(&state, product.id).await?);
     }
     state.store.accounts().delete(account.id).await?;
+    for product in products {
+        state.updates.product_changed(product.id).await;
+    }
     state.webhooks.changed(account.id).await?;
     for device in devices {
         state.handle.device_changed(device).await?;
