@@ -206,6 +206,33 @@ fn what_was_written_down_goes_on_where_it_was() {
 }
 
 #[test]
+fn what_could_not_be_written_down_is_given_again() {
+    let mut fleet = Fleet::new(100, &[10, 100]);
+    fleet.turn(later(0), rejected);
+    let (progress, members) = fleet.rollout.take_changes();
+    assert!(matches!(progress.as_ref().map(|it| &it.phase), Some(Phase::Halted(_))));
+    let devices: Vec<_> = members.iter().map(|(device, _)| *device).collect();
+    assert_eq!(fleet.rollout.take_changes(), (None, Vec::new()));
+    fleet.rollout.give_again(true, devices);
+    assert_eq!(fleet.rollout.take_changes(), (progress, members));
+}
+
+#[test]
+fn a_device_that_was_left_out_and_comes_back_begins_anew_after_a_restart_too() {
+    let mut fleet = Fleet::new(1, &[100]);
+    fleet.turn(later(0), |_| Outcome::Updated);
+    let (progress, rows) = fleet.rollout.take_changes();
+    let mut written: BTreeMap<DeviceId, Member> = rows.into_iter().collect();
+    assert!(matches!(written[&device(0)], Member::Updated { .. }));
+    fleet.rollout.set_devices([]);
+    fleet.rollout.set_devices([device(0)]);
+    written.extend(fleet.rollout.take_changes().1);
+    let progress = progress.unwrap_or_else(|| fleet.rollout.progress().clone());
+    let restored = Rollout::restored(1, progress, written);
+    assert_eq!(restored.member(device(0)), Some(&Member::default()));
+}
+
+#[test]
 fn a_device_that_runs_the_release_already_is_sent_nothing() {
     let mut fleet = Fleet::new(1, &[100]);
     let runs = Standing { runs_release: true, ..READY };

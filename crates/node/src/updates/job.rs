@@ -43,6 +43,8 @@ pub(super) struct Job {
     pub(super) forced: bool,
     pub(super) asked_at: Timestamp,
     pub(super) state: UpdateState,
+    /// Whether the device has the whole file, as far as is known: it may apply it even when it is not heard of.
+    pub(super) has_file: bool,
     /// Whether a shard has it.
     pub(super) is_taken: bool,
     /// When it may be handed to a shard again.
@@ -84,18 +86,28 @@ impl Job {
         self.is_taken && !matches!(self.state, UpdateState::Waiting(WaitReason::Disabled))
     }
 
-    /// Whether the device does not have the whole file yet.
-    pub(super) fn may_be_spared(&self) -> bool {
-        match self.state {
-            UpdateState::Waiting(_)
-            | UpdateState::Started { .. }
-            | UpdateState::Progress { .. } => true,
-            UpdateState::Validating
-            | UpdateState::Restarting
-            | UpdateState::Succeeded
-            | UpdateState::Failed(_)
-            | UpdateState::Cancelled => false,
+    /// Whether a release or a lock began it.
+    pub(super) fn is_automatic(&self) -> bool {
+        matches!(self.reason, Reason::Release { .. } | Reason::Lock { .. })
+    }
+
+    /// What is told of it.
+    pub(super) fn enter(&mut self, state: UpdateState) {
+        match state {
+            UpdateState::Validating | UpdateState::Restarting => self.has_file = true,
+            UpdateState::Started { .. } | UpdateState::Progress { .. } => self.has_file = false,
+            _ => {}
         }
+        self.state = state;
+    }
+
+    /// Whether it goes on, and the device does not have the whole file yet.
+    pub(super) fn may_be_spared(&self) -> bool {
+        let goes_on = matches!(
+            self.state,
+            UpdateState::Waiting(_) | UpdateState::Started { .. } | UpdateState::Progress { .. }
+        );
+        goes_on && !self.has_file
     }
 
     /// How it ended, as it is counted.
@@ -174,5 +186,40 @@ fn told(state: &UpdateState) -> (&'static str, Option<String>) {
         UpdateState::Succeeded => ("success", None),
         UpdateState::Failed(why) => ("failed", Some(why.to_string())),
         UpdateState::Cancelled => ("cancelled", None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Image;
+    use model::update::Expected;
+
+    use super::*;
+
+    #[test]
+    fn a_device_that_has_the_file_is_not_spared_though_it_is_not_heard_of_any_more() {
+        let bytes: Arc<[u8]> = Arc::from([0; 4]);
+        let image = Arc::new(Image { sha256: [0; 32], function: 5, index: 1, bytes });
+        let expected = Expected { sha256: None, version: 1, product_version: Some(2) };
+        let mut job = Job {
+            id: UpdateId(1),
+            file: FileHash([0; 32]),
+            loaded: Arc::new(Loaded { image, expected, version_of: Some((ProductId(9), 2)) }),
+            reason: Reason::Release { release: 1, version: 2 },
+            forced: false,
+            asked_at: Timestamp(0),
+            state: UpdateState::Waiting(WaitReason::Busy),
+            has_file: false,
+            is_taken: true,
+            next_try: Timestamp(0),
+        };
+        assert!(job.may_be_spared());
+        job.enter(UpdateState::Started { offset: 0 });
+        assert!(job.may_be_spared());
+        job.enter(UpdateState::Validating);
+        job.enter(UpdateState::Waiting(WaitReason::Offline));
+        assert!(!job.may_be_spared());
+        job.enter(UpdateState::Started { offset: 0 });
+        assert!(job.may_be_spared(), "it is sent anew");
     }
 }

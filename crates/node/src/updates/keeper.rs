@@ -118,6 +118,7 @@ impl Keeper {
             forced: body.forced,
             asked_at: stored.asked_at,
             state: UpdateState::Waiting(WaitReason::Offline),
+            has_file: false,
             is_taken: false,
             next_try: now,
         };
@@ -153,7 +154,7 @@ impl Keeper {
     async fn note(&mut self, report: UpdateReport) {
         let UpdateReport { device, id, state, at } = report;
         let Some(job) = self.jobs.get_mut(&device).filter(|job| job.id == id) else { return };
-        job.state = state.clone();
+        job.enter(state.clone());
         let rollout = self.releases.rollout_of(&job.reason);
         match state {
             UpdateState::Waiting(WaitReason::Disabled) => {
@@ -182,8 +183,8 @@ impl Keeper {
         if job.reason == Reason::SafeMode {
             self.heals.ended(device, now, outcome == Outcome::Updated);
         }
-        if let Some(rollout) = self.releases.rollout_of(&job.reason) {
-            rollout.ended(now, device, outcome);
+        if let Some(version) = job.loaded.version_of.filter(|_| job.is_automatic()) {
+            self.releases.ended(now, device, version, &outcome);
         }
         self.unsaved.insert(device, job.stored(device, Some(now)));
     }
@@ -254,7 +255,7 @@ impl Keeper {
             id: job.id,
             image: Arc::clone(&job.loaded.image),
             forced: job.forced,
-            automatic: matches!(job.reason, Reason::Release { .. } | Reason::Lock { .. }),
+            automatic: job.is_automatic(),
             expected: Some(job.loaded.expected),
         };
         self.handle.update(device, update).await?;
@@ -300,6 +301,7 @@ impl Keeper {
                 forced,
                 asked_at: now,
                 state: UpdateState::Waiting(WaitReason::Busy),
+                has_file: false,
                 is_taken: false,
                 next_try: now,
             };

@@ -34,6 +34,10 @@ struct Live {
 }
 
 impl Live {
+    fn is_of(&self, product: ProductId, version: u16) -> bool {
+        (self.release.product, self.release.version) == (product, version)
+    }
+
     fn goes_on(&self) -> bool {
         !matches!(self.rollout.progress().phase, Phase::Halted(_))
     }
@@ -101,16 +105,36 @@ impl Releases {
         of_product().find(is_in).or_else(|| of_product().find(|release| release.groups.is_empty()))
     }
 
+    /// Whether that for which an update began goes on and is for the device still.
+    fn still_wants(&self, device: DeviceId, reason: &Reason) -> bool {
+        let Reason::Release { release, .. } = reason else { return false };
+        let live = self.in_force.get(release);
+        live.is_some_and(|live| live.goes_on() && live.rollout.member(device).is_some())
+    }
+
     /// Whether a release that goes on, or a lock, is for the device and of this version of this product.
     fn wants(&self, device: DeviceId, product: ProductId, version: u16) -> bool {
         let is_for = |rollout: &Rollout| rollout.member(device).is_some();
-        let is_release = |live: &Live| {
-            (live.release.product, live.release.version) == (product, version)
-                && live.goes_on()
-                && is_for(&live.rollout)
-        };
+        let is_release =
+            |live: &Live| live.is_of(product, version) && live.goes_on() && is_for(&live.rollout);
         let lock = || self.products.get(&product)?.locks.get(&version);
         self.in_force.values().any(is_release) || lock().is_some_and(is_for)
+    }
+
+    /// An update to this version of this product is over: tells what wants it there, which need not be what
+    /// it began for.
+    pub(super) fn ended(
+        &mut self,
+        now: Timestamp,
+        device: DeviceId,
+        (product, version): (ProductId, u16),
+        outcome: &Outcome,
+    ) {
+        let releases = self.in_force.values_mut().filter(|live| live.is_of(product, version));
+        let lock = self.products.get_mut(&product).and_then(|it| it.locks.get_mut(&version));
+        for rollout in releases.map(|live| &mut live.rollout).chain(lock) {
+            rollout.ended(now, device, outcome.clone());
+        }
     }
 
     /// Tells every release and lock of a product which devices it is for.
@@ -246,12 +270,11 @@ impl Keeper {
     /// for the device any more, which may have left the product: those that do not have the image yet are
     /// spared it, unless another release or a lock wants the same of them.
     pub(super) async fn call_off_stopped(&mut self) {
-        let is_stopped = |device: DeviceId, job: &Job| match job.reason {
-            Reason::Release { .. } | Reason::Lock { .. } => {
-                let wants = |(product, version)| self.releases.wants(device, product, version);
-                !job.loaded.version_of.is_some_and(wants)
-            }
-            Reason::Flash | Reason::SafeMode => false,
+        let is_stopped = |device: DeviceId, job: &Job| {
+            let wants = |(product, version)| self.releases.wants(device, product, version);
+            job.is_automatic()
+                && !self.releases.still_wants(device, &job.reason)
+                && !job.loaded.version_of.is_some_and(wants)
         };
         let stopped: Vec<DeviceId> = self
             .jobs
@@ -285,11 +308,16 @@ impl Keeper {
             let json = |member: &Member| serde_json::to_string(member).unwrap_or_default();
             let rows: Vec<_> =
                 members.iter().map(|(device, member)| (*device, json(member))).collect();
-            if progress.as_ref().is_some_and(|it| matches!(it.phase, Phase::Halted(_))) {
+            let state = progress.as_ref().map(written);
+            let saved = self.store.releases().save(*id, state.as_deref(), &rows).await;
+            if saved.is_err() {
+                let devices = members.into_iter().map(|(device, _)| device);
+                live.rollout.give_again(progress.is_some(), devices);
+            }
+            saved?;
+            if progress.is_some_and(|it| matches!(it.phase, Phase::Halted(_))) {
                 metrics::release_halted();
             }
-            let state = progress.map(|progress| written(&progress));
-            self.store.releases().save(*id, state.as_deref(), &rows).await?;
         }
         for fleet in self.releases.products.values_mut() {
             for rollout in fleet.locks.values_mut() {

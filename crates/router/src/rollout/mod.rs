@@ -147,6 +147,10 @@ impl Rollout {
         if wanted.len() == self.members.len() && wanted.iter().eq(self.members.keys()) {
             return;
         }
+        let left_out = |(device, member): &(&DeviceId, &Member)| {
+            !wanted.contains(*device) && **member != Member::default()
+        };
+        self.changed.extend(self.members.iter().filter(left_out).map(|(device, _)| *device));
         self.members.retain(|device, _| wanted.contains(device));
         for device in &wanted {
             self.members.entry(*device).or_default();
@@ -265,8 +269,15 @@ impl Rollout {
     pub fn take_changes(&mut self) -> (Option<Progress>, Vec<(DeviceId, Member)>) {
         let progress = std::mem::take(&mut self.is_changed).then(|| self.progress.clone());
         let changed = std::mem::take(&mut self.changed);
-        let member = |device| Some((device, self.members.get(&device)?.clone()));
-        (progress, changed.into_iter().filter_map(member).collect())
+        // One that was left out begins anew should it come back.
+        let member = |device| (device, self.members.get(&device).cloned().unwrap_or_default());
+        (progress, changed.into_iter().map(member).collect())
+    }
+
+    /// What [`Self::take_changes`] gave could not be written down: it is given again.
+    pub fn give_again(&mut self, progress: bool, members: impl IntoIterator<Item = DeviceId>) {
+        self.is_changed |= progress;
+        self.changed.extend(members);
     }
 
     /// Counts by what became of the release.
