@@ -118,8 +118,8 @@ pub(crate) fn assigns(caller: &Caller) -> bool {
     ["desired_firmware_version", "development", "groups"].iter().any(|key| caller.fields.has(key))
 }
 
-/// `desired_firmware_version` (a number, or null to unlock), `development`, `groups`; `flash` sends the
-/// version at once.
+/// `desired_firmware_version` (a number, or null to unlock), `development`, `groups`. A lock sends the version as
+/// soon as the device is there, with `flash` or without.
 pub(crate) async fn assign(
     state: &State,
     product: ProductId,
