@@ -105,20 +105,20 @@ impl Releases {
         of_product().find(is_in).or_else(|| of_product().find(|release| release.groups.is_empty()))
     }
 
-    /// Whether that for which an update began goes on and is for the device still.
-    fn still_wants(&self, device: DeviceId, reason: &Reason) -> bool {
-        let Reason::Release { release, .. } = reason else { return false };
-        let live = self.in_force.get(release);
-        live.is_some_and(|live| live.goes_on() && live.rollout.member(device).is_some())
-    }
-
-    /// Whether a release that goes on, or a lock, is for the device and of this version of this product.
-    fn wants(&self, device: DeviceId, product: ProductId, version: u16) -> bool {
+    /// Whether that for which an update began goes on and is for the device still, or else another release or a
+    /// lock wants the same version of the same product there.
+    fn wants(&self, device: DeviceId, job: &Job) -> bool {
         let is_for = |rollout: &Rollout| rollout.member(device).is_some();
-        let is_release =
-            |live: &Live| live.is_of(product, version) && live.goes_on() && is_for(&live.rollout);
+        let goes_on = |live: &Live| live.goes_on() && is_for(&live.rollout);
+        if let Reason::Release { release, .. } = job.reason
+            && self.in_force.get(&release).is_some_and(goes_on)
+        {
+            return true;
+        }
+        let Some((product, version)) = job.loaded.version_of else { return false };
         let lock = || self.products.get(&product)?.locks.get(&version);
-        self.in_force.values().any(is_release) || lock().is_some_and(is_for)
+        let mut releases = self.in_force.values().filter(|live| live.is_of(product, version));
+        lock().is_some_and(is_for) || releases.any(goes_on)
     }
 
     /// An update to this version of this product is over: tells what wants it there, which need not be what
@@ -270,18 +270,11 @@ impl Keeper {
     /// for the device any more, which may have left the product: those that do not have the image yet are
     /// spared it, unless another release or a lock wants the same of them.
     pub(super) async fn call_off_stopped(&mut self) {
-        let is_stopped = |device: DeviceId, job: &Job| {
-            let wants = |(product, version)| self.releases.wants(device, product, version);
-            job.is_automatic()
-                && !self.releases.still_wants(device, &job.reason)
-                && !job.loaded.version_of.is_some_and(wants)
+        let is_stopped = |(device, job): &(&DeviceId, &Job)| {
+            job.is_automatic() && job.may_be_spared() && !self.releases.wants(**device, job)
         };
-        let stopped: Vec<DeviceId> = self
-            .jobs
-            .iter()
-            .filter(|(device, job)| job.may_be_spared() && is_stopped(**device, job))
-            .map(|(device, _)| *device)
-            .collect();
+        let stopped: Vec<DeviceId> =
+            self.jobs.iter().filter(is_stopped).map(|(device, _)| *device).collect();
         for device in stopped {
             if let Err(why) = self.cancel(device).await {
                 debug!(%device, %why, "an update of a release that stopped goes on");
@@ -426,5 +419,36 @@ fn standing(state: &DeviceState, product: ProductId, version: u16) -> Standing {
         online: state.online,
         enabled: true,
         runs_release: same_product && state.firmware_version == Some(version),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_update_came_to_is_told_to_the_release_that_wants_it_now() {
+        let (product, device) = (ProductId(10_000), DeviceId([1; 12]));
+        let mut releases = Releases::default();
+        for (id, version) in [(1, 2), (2, 3)] {
+            let release = Release {
+                id,
+                product,
+                version,
+                groups: Vec::new(),
+                made_by: model::AccountId(1),
+                made_at: Timestamp(0),
+                ended_at: None,
+                state: String::new(),
+            };
+            let mut rollout = Rollout::new(id, Plan::at_once(), Timestamp(0));
+            rollout.set_devices([device]);
+            releases.in_force.insert(id, Live { release, rollout });
+        }
+        let refused = Outcome::Rejected("no".into());
+        releases.ended(Timestamp(1), device, (product, 3), &refused);
+        let of = |id: u64| releases.in_force[&id].rollout.member(device).cloned();
+        assert_eq!(of(1), Some(Member::default()));
+        assert!(matches!(of(2), Some(Member::Failed { rejected: true, .. })));
     }
 }
