@@ -8,6 +8,7 @@
 mod support;
 
 mod callers;
+mod elsewhere;
 mod forgeries;
 mod healthy;
 mod http_clients;

@@ -4,7 +4,6 @@
 //! measurement; each case then prints one line of JSON for `cargo xtask hostile`.
 
 use std::io::Write;
-use std::net::UdpSocket;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
@@ -13,6 +12,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use sim::device::profile::Generation;
 
+use crate::elsewhere::{Load, burn, elsewhere};
 use crate::healthy::{Healthy, SERIES, Waits, p99_ms};
 use crate::support::Server;
 use crate::support::folder::{Folder, Ports, identity};
@@ -26,10 +26,6 @@ const SHORT: Duration = Duration::from_millis(1200);
 pub(crate) const REFILL_MS: &str = "20";
 /// How often the memory is looked at.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long a burner takes the processor and rests.
-const SPIN_TURN: Duration = Duration::from_millis(10);
-/// Of the times in /proc.
-const TICKS_PER_SECOND: f64 = 100.0;
 /// Metrics are exported once a second.
 const EXPORTED: Duration = Duration::from_secs(10);
 /// Devices of Device OS 6 that are registered; the first is the healthy one.
@@ -222,75 +218,6 @@ impl Iterator for Pace {
         self.next += 1;
         Some(self.next - 1)
     }
-}
-
-/// Runs in a thread, with all that it starts, that has the processor when nobody else wants it: an attacker
-/// would not take it from the server if it did not share a machine with it.
-fn elsewhere<T: Send>(act: impl FnOnce() -> T + Send) -> T {
-    let act = || {
-        if measures() {
-            sim::guest::yield_to_others().expect("chrt runs");
-        }
-        act()
-    };
-    let ended = std::thread::scope(|scope| scope.spawn(act).join());
-    ended.unwrap_or_else(|why| std::panic::resume_unwind(why))
-}
-
-/// Sends at the same rate to a port where nobody is, and takes as much of the processor: what the attacker
-/// costs by itself on a machine that it shares with the server.
-fn burn(rate: f64, processors: f64, span: Duration) {
-    let socket = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let closed = UdpSocket::bind("127.0.0.1:0").expect("a port");
-    let nobody = closed.local_addr().expect("an address");
-    drop(closed);
-    let threads = processors.ceil();
-    std::thread::scope(|scope| {
-        for _ in 0..threads as u32 {
-            scope.spawn(|| spin(processors / threads, span));
-        }
-        for _ in Pace::new((rate as u64).max(1), span) {
-            let _ = socket.send_to(&[0; 128], nobody);
-        }
-    });
-}
-
-/// Takes a share of a processor.
-fn spin(share: f64, span: Duration) {
-    let began = Instant::now();
-    while began.elapsed() < span {
-        let turn = Instant::now();
-        while turn.elapsed() < SPIN_TURN.mul_f64(share) {
-            std::hint::spin_loop();
-        }
-        std::thread::sleep(SPIN_TURN.mul_f64(1.0 - share.min(1.0)));
-    }
-}
-
-/// What this process takes of the machine.
-struct Load {
-    since: Instant,
-    cpu: f64,
-}
-
-impl Load {
-    fn begin() -> Self {
-        Self { since: Instant::now(), cpu: cpu_seconds() }
-    }
-
-    /// In processors.
-    fn share(&self) -> f64 {
-        (cpu_seconds() - self.cpu) / self.since.elapsed().as_secs_f64().max(0.001)
-    }
-}
-
-/// Processor time of this process (proc(5): fields 14 and 15 of `stat`).
-fn cpu_seconds() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("a process");
-    let (_, fields) = stat.rsplit_once(')').expect("a name");
-    let ticks = fields.split_ascii_whitespace().skip(11).take(2);
-    let ticks: u64 = ticks.map(|field| field.parse::<u64>().expect("a number")).sum();
-    ticks as f64 / TICKS_PER_SECOND
 }
 
 /// Resident memory of a process, in KiB.
