@@ -211,6 +211,24 @@ fn an_update_that_was_called_off_can_be_begun_again() {
     }
 }
 
+/// A chunk tells its place by its number alone, counted from where its transfer began.
+#[test]
+fn what_an_update_that_was_called_off_left_in_the_network_gets_into_no_other() {
+    for seed in 1..9 {
+        let mut bench = Bench::new(seed, bad_network(0), true);
+        let (delay_min, delay_max) = (Duration::from_millis(200), Duration::from_millis(900));
+        bench.set_network(Conditions { delay_min, delay_max, ..bad_network(0) });
+        bench.update(&image(100_000, 1), 1);
+        assert!(bench.run_until_state(HOUR, |state| *state == UpdateState::Started { offset: 0 }));
+        bench.set_network(bad_network(0));
+        bench.cancel(1);
+        let wanted = image(100_000, 2);
+        bench.update(&wanted, 2);
+        assert!(bench.run_to_end(HOUR), "{seed}: {:?}", bench.states());
+        bench.assert_installed(&wanted);
+    }
+}
+
 #[test]
 fn a_device_that_has_the_image_already_gets_nothing() {
     let mut bench = Bench::new(1, Conditions::perfect(), true);

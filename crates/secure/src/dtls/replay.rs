@@ -1,5 +1,8 @@
 //! The replay window of RFC 6347 §4.1.2.6.
 
+/// Numbers that a window knows of: the highest one accepted and those below it.
+pub(crate) const WINDOW: u64 = 64;
+
 /// The highest record number accepted and which of the 63 below it were.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReplayWindow {
@@ -24,7 +27,7 @@ impl ReplayWindow {
     pub(crate) fn is_fresh(&self, number: u64) -> bool {
         match self.top.checked_sub(number) {
             None => true,
-            Some(age @ 0..64) => self.seen >> age & 1 == 0,
+            Some(age @ 0..WINDOW) => self.seen >> age & 1 == 0,
             Some(_) => false,
         }
     }
@@ -33,13 +36,13 @@ impl ReplayWindow {
     pub(crate) fn mark(&mut self, number: u64) -> bool {
         if number > self.top {
             let ahead = number - self.top;
-            self.seen = if ahead < 64 { self.seen << ahead | 1 } else { 1 };
+            self.seen = if ahead < WINDOW { self.seen << ahead | 1 } else { 1 };
             self.top = number;
             return true;
         }
         let is_first = self.seen == 0;
         let age = self.top - number;
-        if age < 64 {
+        if age < WINDOW {
             self.seen |= 1 << age;
         }
         is_first

@@ -13,7 +13,7 @@ use super::record::{
     AdditionalData, CID_PADDING_BYTES, CidMode, EXPLICIT_NONCE_BYTES, TAG_BYTES, WriteKey,
     split_trailer,
 };
-use super::replay::ReplayWindow;
+use super::replay::{self, ReplayWindow};
 
 /// Everything protected is in epoch 1: nothing is ever negotiated again.
 const EPOCH: u16 = 1;
@@ -189,6 +189,12 @@ impl Session {
     /// Allows numbers below `limit`, once that is durable. Never lowers the limit.
     pub fn set_record_limit(&mut self, limit: u64) {
         self.record_limit = self.record_limit.max(limit);
+    }
+
+    /// Leaves out so many numbers that a peer that has opened any record sealed from here on takes none
+    /// sealed before, however late it comes: it is older than its replay window (64 records, `dtls-session.md` §8).
+    pub fn outdate_sent(&mut self) {
+        self.next_record_number = (self.next_record_number + replay::WINDOW).min(RECORD_NUMBERS);
     }
 
     /// The highest number accepted from the peer.
@@ -391,6 +397,35 @@ impl fmt::Debug for SessionKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_sealed_before_it_was_outdated_is_not_taken_behind_what_was_sealed_after() {
+        let keys = SessionKeys { key_block: [9; 40].into(), cid_mode: CidMode::None, cid: [0; 8] };
+        let mut server = Session::new(Role::Server, &keys, 1000);
+        let mut device = Session::new(Role::Client, &keys, Session::UNLIMITED);
+        let sealed = |server: &mut Session| {
+            let mut record = Vec::new();
+            server.seal(ContentType::ApplicationData, &[1], &mut record).unwrap();
+            record
+        };
+        let (mut early, mut late) = (sealed(&mut server), sealed(&mut server));
+        device.open(&mut early).unwrap();
+        server.outdate_sent();
+        let mut first = sealed(&mut server);
+        assert_eq!(device.open(&mut first).unwrap().record_number, 66);
+        assert_eq!(device.open(&mut late), Err(Dropped::Replayed));
+    }
+
+    #[test]
+    fn numbers_that_are_not_reserved_are_not_used_when_some_were_left_out() {
+        let keys = SessionKeys { key_block: [9; 40].into(), cid_mode: CidMode::None, cid: [0; 8] };
+        let mut session = Session::new(Role::Server, &keys, 60);
+        session.outdate_sent();
+        let mut record = Vec::new();
+        assert_eq!(session.seal(ContentType::Alert, &[1, 0], &mut record), Err(ReservationSpent));
+        session.set_record_limit(65);
+        assert_eq!(session.seal(ContentType::Alert, &[1, 0], &mut record), Ok(64));
+    }
 
     #[test]
     fn where_a_session_was_taken_from_no_keys_are_left() {

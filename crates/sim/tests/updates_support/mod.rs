@@ -37,9 +37,10 @@ pub(crate) fn bad_network(loss_percent: u32) -> Conditions {
     }
 }
 
-/// A user part of `bytes` bytes with its header, suffix and checksum (`ota.md` §5).
+/// A user part of `bytes` bytes with its header, suffix and checksum (`ota.md` §5); no byte is that of
+/// another version.
 pub(crate) fn image(bytes: usize, version: u8) -> Vec<u8> {
-    let mut file: Vec<u8> = (0..bytes - 44).map(|at| (at * 7 + at / 251) as u8).collect();
+    let mut file: Vec<u8> = (0..bytes - 44).map(|at| (at * 7 + at / 251) as u8 ^ version).collect();
     file[10..12].copy_from_slice(&u16::from(version).to_le_bytes());
     file[14] = 5;
     file[15] = 1;
@@ -97,6 +98,11 @@ impl Bench {
         assert!(ready, "{:?}", bench.harness.observations(0));
         bench.run(Duration::from_secs(20));
         bench
+    }
+
+    /// What is sent from now on has this network before it.
+    pub(crate) fn set_network(&mut self, conditions: Conditions) {
+        self.harness.network.set_conditions(conditions);
     }
 
     pub(crate) fn run(&mut self, span: Duration) {

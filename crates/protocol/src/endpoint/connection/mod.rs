@@ -365,7 +365,7 @@ impl Connection {
     }
 
     /// Asks for more record numbers in time.
-    fn reserve(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn reserve(&mut self, cx: &mut Context<'_>) {
         let Channel::Datagram(session) = &self.channel else { return };
         let limit = session.record_limit();
         let is_low = session.next_record_number() + RECORD_NUMBERS_LOW >= limit;

@@ -20,9 +20,14 @@ const FRAMES_AT_ONCE: u16 = 32;
 const ROOM_AGAIN: std::time::Duration = std::time::Duration::from_millis(20);
 
 impl Connection {
-    /// An image is to be sent. One that is under way gives way.
-    pub(super) fn begin_transfer(&mut self, cx: &Context<'_>, order: Order) {
+    /// An image is to be sent. One that is under way gives way, and what of it is still in the network
+    /// must not get into this one: chunks do not tell which transfer they are of.
+    pub(super) fn begin_transfer(&mut self, cx: &mut Context<'_>, order: Order) {
         self.forget_transfer(cx.now.mono);
+        if let Some(session) = self.session_mut() {
+            session.outdate_sent();
+        }
+        self.reserve(cx);
         let bytes_max = self.traits.dialect(self.transport()).message_bytes_max;
         let bytes_max = u16::try_from(bytes_max).unwrap_or(u16::MAX);
         let transfer = Transfer::new(order, self.transport(), bytes_max);
