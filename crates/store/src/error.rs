@@ -51,6 +51,16 @@ pub enum OpenError {
         /// The newest version this program knows.
         known: i64,
     },
+    /// Another version of this program wrote the journal, and not all of it is in the tables.
+    #[error("{path} was written by another version (journal version {found}, this program knows {known}): nothing is lost; start the version that wrote it", path = path.display())]
+    OtherVersion {
+        /// The segment.
+        path: PathBuf,
+        /// The version found.
+        found: u8,
+        /// The version that this program reads and writes.
+        known: u8,
+    },
     /// The path is there and is no folder.
     #[error("{path} is not a folder", path = path.display())]
     NotAFolder {

@@ -17,8 +17,9 @@ pub(crate) const BATCH_HEADER_BYTES: usize = 32;
 /// Largest batch, header and all.
 pub const BATCH_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// The last byte is the version of the entries' encoding.
-const MAGIC: [u8; 8] = *b"CLDCHMB\x03";
+/// Of the entries' encoding; the last byte of a segment's magic.
+pub(crate) const VERSION: u8 = 3;
+const NAME: [u8; 7] = *b"CLDCHMB";
 
 /// What a segment's header says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,8 @@ impl SegmentHeader {
     /// Spells it.
     pub(crate) fn encode(self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[..7].copy_from_slice(&NAME);
+        bytes[7] = VERSION;
         bytes[8..16].copy_from_slice(&self.first.to_le_bytes());
         bytes[16..20].copy_from_slice(&self.salt.to_le_bytes());
         let crc = crc32fast::hash(&bytes[..20]);
@@ -41,11 +43,17 @@ impl SegmentHeader {
         bytes
     }
 
-    /// Reads it; `None` if it is no header of ours.
+    /// Reads it; `None` if it is no header, or one of another version.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        (Self::version(bytes)? == VERSION)
+            .then(|| Self { first: u64_at(bytes, 8), salt: u32_at(bytes, 16) })
+    }
+
+    /// The version of the encoding that a sound header tells.
+    pub(crate) fn version(bytes: &[u8]) -> Option<u8> {
         let bytes: &[u8; SEGMENT_HEADER_BYTES] = bytes.first_chunk()?;
-        let sound = bytes[..8] == MAGIC && crc32fast::hash(&bytes[..20]) == u32_at(bytes, 20);
-        sound.then(|| Self { first: u64_at(bytes, 8), salt: u32_at(bytes, 16) })
+        let sound = bytes[..7] == NAME && crc32fast::hash(&bytes[..20]) == u32_at(bytes, 20);
+        sound.then_some(bytes[7])
     }
 }
 

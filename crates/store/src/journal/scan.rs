@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::disk::{Disk, SegmentFile};
-use super::frame::{SEGMENT_HEADER_BYTES, SegmentHeader, check_batch};
+use super::frame::{SEGMENT_HEADER_BYTES, SegmentHeader, VERSION, check_batch};
 use super::log::{Log, Segment};
 use crate::OpenError;
 
@@ -40,8 +40,8 @@ fn scan_segment(
     let file = disk.open(first).map_err(failed)?;
     let bytes = read_all(&*file).map_err(failed)?;
     let Some(header) = SegmentHeader::decode(&bytes).filter(|header| header.first == first) else {
-        let empty = bytes.len() <= SEGMENT_HEADER_BYTES;
-        return refuse_unless(empty || limit <= folded, disk, first, 0).map(|()| None);
+        let needless = bytes.len() <= SEGMENT_HEADER_BYTES || limit <= folded;
+        return if needless { Ok(None) } else { Err(unreadable(disk, first, &bytes)) };
     };
     let segment = walk(&bytes, header, limit);
     let complete = segment.next == limit;
@@ -82,6 +82,15 @@ fn refuse_unless(allowed: bool, disk: &dyn Disk, first: u64, offset: u64) -> Res
         return Ok(());
     }
     Err(OpenError::Damaged { path: disk.path(first), offset })
+}
+
+/// Why a segment whose header is not ours is refused.
+fn unreadable(disk: &dyn Disk, first: u64, bytes: &[u8]) -> OpenError {
+    let path = disk.path(first);
+    match SegmentHeader::version(bytes) {
+        Some(found) => OpenError::OtherVersion { path, found, known: VERSION },
+        None => OpenError::Damaged { path, offset: 0 },
+    }
 }
 
 fn read_all(file: &dyn SegmentFile) -> io::Result<Vec<u8>> {

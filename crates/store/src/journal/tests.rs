@@ -308,6 +308,20 @@ fn a_missing_or_damaged_segment_is_refused_unless_the_tables_hold_it() {
 }
 
 #[test]
+fn a_segment_of_another_version_is_not_taken_for_damage() {
+    let disk = Arc::new(Memory::default());
+    writer(&open(&disk).expect("empty")).append(NOW, &[publish("a")]).expect("ok");
+    let mut newer = bytes_of(&disk, 1);
+    newer[7] += 1;
+    let crc = crc32fast::hash(&newer[..20]);
+    newer[20..24].copy_from_slice(&crc.to_le_bytes());
+    let opened = open(&disk_of(&[(1, &newer)]));
+    assert!(matches!(opened, Err(OpenError::OtherVersion { found: 4, known: 3, .. })));
+    let started_only = open(&disk_of(&[(1, &newer[..SEGMENT_HEADER_BYTES])]));
+    assert!(started_only.is_ok(), "it holds nothing");
+}
+
+#[test]
 fn bytes_published_by_a_device_do_not_pass_for_a_batch() {
     let disk = Arc::new(Memory::default());
     let mut journal = writer(&open(&disk).expect("empty"));
