@@ -68,18 +68,33 @@ impl Certificate {
     }
 
     /// Looks at the files for ever. New handshakes get what is new there; connections that are open
-    /// stay as they are. What cannot be used (a renewal half written) leaves the old one in force.
+    /// stay as they are. What cannot be read or used (a renewal half written) leaves the old one in force.
     pub(crate) async fn follow(mut self) {
+        let mut was_readable = true;
         loop {
             tokio::time::sleep(LOOK_EACH).await;
             let files = self.files.clone();
-            let Ok(Ok(contents)) = tokio::task::spawn_blocking(move || files.read()).await else {
+            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else {
                 continue;
             };
-            if contents != self.seen {
-                self.replace(&contents);
-                self.seen = contents;
+            // One line when it breaks and one when it is well again, however long that takes.
+            let is_readable = read.is_ok();
+            match read {
+                Err(why) if was_readable => {
+                    tracing::warn!(%why, "the old TLS certificate stays in force");
+                }
+                Err(_) => {}
+                Ok(contents) => {
+                    if !was_readable {
+                        tracing::info!("the files of the TLS certificate can be read again");
+                    }
+                    if contents != self.seen {
+                        self.replace(&contents);
+                        self.seen = contents;
+                    }
+                }
             }
+            was_readable = is_readable;
         }
     }
 
