@@ -20,7 +20,7 @@ use crate::admin::utc_now;
 use crate::config::{ConfigError, MailConfig};
 
 /// Name of the folder in the data folder.
-const FOLDER: &str = "mail";
+pub(crate) const FOLDER: &str = "mail";
 /// Name of the stored secret that makes Message-IDs of this server unlike those of others.
 const SERVER_ID: &str = "mail.server_id";
 /// How often the store is asked for notices that are due.

@@ -91,7 +91,7 @@ pub(crate) fn run(args: KeysArgs) -> Result<(), KeysError> {
     match args.command {
         Command::Server(args) => {
             let summary = server(&args)?;
-            if args.data.json { say_json(&summary) } else { tell_server(&summary) }
+            if args.data.json { say_json(&summary) } else { tell_server(&summary, &args) }
         }
         Command::Device(args) => {
             let summary = device(args.algorithm, &args.out)?;
@@ -188,7 +188,7 @@ impl ServerKeySummary {
     }
 }
 
-fn tell_server(summary: &ServerSummary) {
+fn tell_server(summary: &ServerSummary, args: &ServerArgs) {
     for key in &summary.keys {
         let state = match key.state {
             State::Kept => "kept as it was",
@@ -207,11 +207,18 @@ fn tell_server(summary: &ServerSummary) {
         say(&format!("  SHA-256       {}", key.sha256));
     }
     say("To point a device at this server (connected by USB, in DFU mode), one of:");
-    let [udp, tcp] = &summary.keys;
-    say(&format!("  particle keys server {} --host HOST --port 5684", udp.public_der.display()));
-    for key in [udp, tcp] {
+    let host = args.host.as_ref().map_or_else(|| "HOST".to_owned(), |host| format!("'{host}'"));
+    let ports = [args.udp_port.unwrap_or(5684), args.tcp_port.unwrap_or(5683)];
+    for (key, port) in summary.keys.iter().zip(ports) {
+        let (der, transport) = (key.public_der.display(), key.transport);
         say(&format!(
-            "  dfu-util -a 1 -s {} -D {}   ({}; the image needs --host)",
+            "  particle keys server {der} --protocol {transport} --host {host} --port {port}"
+        ));
+    }
+    let needs = if args.host.is_some() { "" } else { "; the image needs --host" };
+    for key in &summary.keys {
+        say(&format!(
+            "  dfu-util -a 1 -s {} -D {}   ({}{needs})",
             key.dfu_address,
             key.image.display(),
             key.transport.to_uppercase()

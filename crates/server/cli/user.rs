@@ -70,8 +70,9 @@ fn invite(email: String, days: u32, data: &DataArgs) -> Result<(), String> {
             say_json(&json!({"email": email, "code": code, "expires_at": expires_at}));
         }
         Reply::Invited { email, code, expires_at } => say(&format!(
-            "Mailed to {email}, good once and until {expires_at}, if the setting registration.mode is \
-             \"invitation\":\n{code}"
+            "Queued for {email}, good once and until {expires_at}, if the setting registration.mode is \
+             \"invitation\". A running server mails it; while mail.smtp is empty, it writes the mail to {}:\n{code}",
+            data.data.join(crate::mail::FOLDER).display()
         )),
         other => return Err(unexpected(other)),
     }
