@@ -20,7 +20,7 @@ pub(crate) fn advisories() -> Outcome {
     let Some(database) = database() else {
         note(
             "advisories were NOT checked: no RustSec database is here. Where GitHub can be reached, `cargo deny \
-             --config .deny.toml fetch db` brings it; or name a copy of that folder in CLOUDCHAMBER_ADVISORY_DB",
+             --config .deny.toml fetch db` brings it; or name a copy of that folder in ADVISORY_DB",
         );
         return Ok(());
     };
@@ -39,7 +39,7 @@ fn is_installed() -> bool {
 
 /// The folder in which cargo-deny keeps its copies of databases, if there is one in it.
 fn database() -> Option<PathBuf> {
-    let named = std::env::var_os("CLOUDCHAMBER_ADVISORY_DB").map(PathBuf::from);
+    let named = std::env::var_os("ADVISORY_DB").map(PathBuf::from);
     let cargo = || {
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         Some(home.or_else(|| Some(std::env::home_dir()?.join(".cargo")))?.join("advisory-dbs"))
