@@ -2,7 +2,8 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// Connections of 10,000 HTTP clients, of 10,000 TCP devices, handshakes, and what the store needs.
+/// Connections of 10,000 HTTP clients, of 20,000 TCP devices (the default of `tcp.connections_max`), and what webhooks
+/// and the store need.
 pub const NEEDED: u64 = 32_768;
 /// HTTP connections, in total, where files are plenty.
 const HTTP_MAX: u64 = 10_000;
