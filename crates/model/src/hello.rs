@@ -40,26 +40,48 @@ impl Hello {
         self.data_bytes_max().unwrap_or(255)
     }
 
-    /// The longest function argument of this device, in bytes (`limits.md` §1). Over it a device up to
-    /// 0.7.0 runs the function with the argument of the call before.
+    /// The longest function argument of this device, in bytes.
     pub fn argument_bytes_max(&self) -> usize {
-        self.data_bytes_max().unwrap_or(63)
+        self.data_bytes_max().unwrap_or(ARGUMENT_BYTES_MIN)
     }
 
-    /// Absent for the small limits: those of a Core and of devices that show none of the flags of 1.2.1,
-    /// whose version cannot be told.
     fn data_bytes_max(&self) -> Option<usize> {
-        let recent = HelloFlags::DIAGNOSTICS | HelloFlags::IMMEDIATE_UPDATES;
-        match self.system {
-            Some(system) => {
-                let room = usize::from(system.message_bytes_max).saturating_sub(DATA_OVERHEAD);
-                Some(room.min(limits::EVENT_DATA_BYTES_MAX))
-            }
-            None => (self.platform.0 != 0 && self.flags.0 & recent != 0).then_some(622),
-        }
+        let told = self.system.map(|system| system.message_bytes_max);
+        data_bytes_max(self.platform, self.flags, told)
     }
 }
 
+/// The longest function argument of a device, in bytes (`limits.md` §1). Over it a device up to 0.7.0
+/// runs the function with the argument of the call before.
+pub fn argument_bytes_max(
+    platform: Platform,
+    flags: HelloFlags,
+    message_bytes_max: Option<u16>,
+) -> usize {
+    data_bytes_max(platform, flags, message_bytes_max).unwrap_or(ARGUMENT_BYTES_MIN)
+}
+
+/// Absent for the small limits: those of a Core, and of devices that tell no message size and show none
+/// of the flags of 1.2.1, if their platform is older than Device OS 0.8.
+fn data_bytes_max(
+    platform: Platform,
+    flags: HelloFlags,
+    message_bytes_max: Option<u16>,
+) -> Option<usize> {
+    if let Some(told) = message_bytes_max {
+        let room = usize::from(told).saturating_sub(DATA_OVERHEAD);
+        return Some(room.min(limits::EVENT_DATA_BYTES_MAX));
+    }
+    let is_recent = flags.0 & (HelloFlags::DIAGNOSTICS | HelloFlags::IMMEDIATE_UPDATES) != 0;
+    let is_larger = platform.0 != CORE && is_recent || GEN_3.contains(&platform.0);
+    is_larger.then_some(622)
+}
+
+const CORE: u16 = 0;
+/// Argon, Boron, Xenon and their modules began with Device OS 0.8.
+const GEN_3: [u16; 6] = [12, 13, 14, 22, 23, 24];
+/// Of the oldest stack.
+const ARGUMENT_BYTES_MIN: usize = 63;
 /// The message around the data: 864 bytes fit a message of 960 (`limits.md` §1 and §3).
 const DATA_OVERHEAD: usize = 96;
 
@@ -137,7 +159,9 @@ mod tests {
         let photon = hello(6, 0x06, None);
         assert_eq!((photon.event_data_bytes_max(), photon.argument_bytes_max()), (622, 622));
         assert_eq!(photon.message_bytes_max(Transport::Tcp), 782);
-        for old in [hello(6, 0, None), hello(0, 0x06, None)] {
+        let boron = hello(13, 0, None);
+        assert_eq!((boron.event_data_bytes_max(), boron.argument_bytes_max()), (622, 622));
+        for old in [hello(6, 0, None), hello(10, 0, None), hello(0, 0x06, None)] {
             assert_eq!((old.event_data_bytes_max(), old.argument_bytes_max()), (255, 63));
         }
         assert_eq!(hello(10, 6, None).message_bytes_max(Transport::Udp), 768);

@@ -9,7 +9,6 @@ use model::{
 };
 
 use crate::Reply;
-use crate::argument::argument_bytes_max;
 use crate::device::{Busy, Device, Sent, Slot, What};
 use crate::shard::Shard;
 use crate::timers::Timer;
@@ -238,7 +237,7 @@ impl Shard {
 
     pub(crate) fn call_unsendable(&mut self, now: Now, slot: Slot, sent: &Sent) {
         let Some(running) = self.take_running(slot, sent.exchange) else { return };
-        let bytes = self.devices.get(slot).map_or(0, argument_bytes_max);
+        let bytes = self.devices.get(slot).map_or(0, |device| device.facts.argument_bytes_max());
         if let Some(id) = running.id {
             self.reply(id, Err(Refusal::ArgumentTooLong(bytes)));
         }
@@ -312,7 +311,7 @@ fn message_of(device: &Device, ask: &Ask) -> Result<(CloudMessage, Wanted), Refu
         Ask::Function { name, argument } => {
             let described = description.and_then(|description| description.function(name));
             let name = described.ok_or_else(|| Refusal::UnknownFunction(name.to_string()))?.into();
-            let bytes_max = argument_bytes_max(device);
+            let bytes_max = device.facts.argument_bytes_max();
             if argument.len() > bytes_max {
                 return Err(Refusal::ArgumentTooLong(bytes_max));
             }

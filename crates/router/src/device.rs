@@ -97,6 +97,12 @@ pub(crate) struct Facts {
 }
 
 impl Facts {
+    /// The longest function argument, in bytes.
+    pub(crate) fn argument_bytes_max(&self) -> usize {
+        let told = (self.message_bytes_max > 0).then_some(self.message_bytes_max);
+        model::hello::argument_bytes_max(self.platform, self.flags, told)
+    }
+
     pub(crate) fn of(hello: &Hello, transport: Transport) -> Self {
         let mut facts = Self {
             transport,

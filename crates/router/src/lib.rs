@@ -9,7 +9,6 @@
 //! [`Shard::next_timeout`]. Answer [`Effect::Load`] at once, before the next link event.
 
 mod api;
-mod argument;
 mod calls;
 mod counters;
 mod delivery;

@@ -439,6 +439,7 @@ fn a_classic_device_takes_short_arguments_only() {
     world.register(1, Some(OWNER));
     world.script(link(1)).transport = Transport::Tcp;
     let mut opened = world.opened(1, link(1), true);
+    opened.hello.platform = model::Platform(6);
     opened.hello.flags = HelloFlags(0);
     opened.hello.system = None;
     world.link(LinkEvent::Opened(Box::new(opened)));
