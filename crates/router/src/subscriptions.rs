@@ -68,8 +68,8 @@ impl Index {
         }
     }
 
-    /// The devices that want `event`, each once, with the widest content that one of its matching
-    /// handlers takes. Internal events match nothing.
+    /// The devices that want `event`, each once, in the content that most of its matching handlers take.
+    /// Internal events match nothing.
     pub(crate) fn matches(&self, event: &Event) -> Vec<(Slot, SubscriptionContent)> {
         let mut found = Vec::new();
         if let Some(index) = self.accounts.get(&event.account)
@@ -80,7 +80,8 @@ impl Index {
         if model::planted!("wrong-account") && !event.name.is_internal() {
             self.accounts.values().for_each(|index| index.collect(event, &mut found));
         }
-        found.sort_unstable_by_key(|(slot, content)| (*slot, width(*content)));
+        let format = event.data.as_ref().map_or(0, |data| data.format);
+        found.sort_unstable_by_key(|(slot, content)| (*slot, loss(*content, format)));
         found.dedup_by_key(|(slot, _)| *slot);
         found
     }
@@ -131,14 +132,23 @@ pub(crate) fn is_internal(prefix: &EventPrefix) -> bool {
     prefix.as_str().starts_with("spark") || prefix.as_str().starts_with("particle")
 }
 
-/// The widest first.
-fn width(content: SubscriptionContent) -> u8 {
-    match content {
-        SubscriptionContent::Any => 0,
-        SubscriptionContent::Text => 1,
-        SubscriptionContent::Cbor => 2,
+/// How much is lost of what the handlers of a device take when data of this format is sent as one of them
+/// wants it, and only so. Structured data as JSON reaches all but those of CBOR, as CBOR all but those of
+/// text, as it is only those of any format; CBOR itself is no text.
+fn loss(content: SubscriptionContent, format: u16) -> u8 {
+    match (format, content) {
+        (STRUCTURED, SubscriptionContent::Text) | (CBOR, SubscriptionContent::Any) => 0,
+        (STRUCTURED | CBOR, SubscriptionContent::Cbor) => 1,
+        (STRUCTURED, SubscriptionContent::Any) | (CBOR, SubscriptionContent::Text) => 2,
+        (_, SubscriptionContent::Any) => 0,
+        (_, SubscriptionContent::Text) => 1,
+        (_, SubscriptionContent::Cbor) => 2,
     }
 }
+
+/// Content formats (`messages.md` §7.2).
+const CBOR: u16 = 60;
+const STRUCTURED: u16 = 65001;
 
 #[cfg(test)]
 mod tests {
@@ -202,6 +212,27 @@ mod tests {
         assert_eq!(index.matches(&event("temp", 1)), [(Slot(3), SubscriptionContent::Any)]);
         index.remove(ACCOUNT, Slot(3), &wide);
         assert_eq!(index.matches(&event("temp", 1)), [(Slot(3), SubscriptionContent::Text)]);
+    }
+
+    #[test]
+    fn of_overlapping_subscriptions_that_content_is_sent_which_most_of_them_take() {
+        use SubscriptionContent::{Any, Cbor, Text};
+        let of_format = |format| {
+            let bytes = (&[0xA0][..]).into();
+            Event { data: Some(model::EventData { format, bytes }), ..event("temp", 1) }
+        };
+        let content_of = |contents: [SubscriptionContent; 2], format| {
+            let mut index = Index::default();
+            for (content, prefix) in contents.into_iter().zip(["te", "temp"]) {
+                index.insert(ACCOUNT, Slot(3), &Subscribe { content, ..subscribe(prefix) });
+            }
+            index.matches(&of_format(format))[0].1
+        };
+        assert_eq!(content_of([Text, Cbor], CBOR), Cbor);
+        assert_eq!(content_of([Text, Any], CBOR), Any);
+        assert_eq!(content_of([Text, Any], STRUCTURED), Text, "JSON reaches both");
+        assert_eq!(content_of([Any, Cbor], STRUCTURED), Cbor, "plain CBOR reaches both");
+        assert_eq!(content_of([Any, Text], 50), Any);
     }
 
     #[test]
