@@ -108,6 +108,9 @@ impl Connection {
         };
         self.transmit(cx);
         cx.out.event(LinkEvent::Attempt { link: self.link, exchange: id });
+        if self.is_unanswered(&message) {
+            return;
+        }
         if message_type == Type::NonConfirmable || self.is_pointless(&message) {
             let (link, answer) = (self.link, Answer::Accepted);
             cx.out.event(LinkEvent::Answered { link, exchange: id, answer });
@@ -127,6 +130,11 @@ impl Connection {
             fetch,
         };
         self.busy().exchanges.push(exchange);
+    }
+
+    /// Over TCP an event is done with as it leaves: an answer would pass for a word of the device.
+    fn is_unanswered(&self, message: &CloudMessage) -> bool {
+        !self.is_datagram() && matches!(message, CloudMessage::Event { .. })
     }
 
     /// Over TCP nothing comes back for a key change that could be told from other acknowledgements,
