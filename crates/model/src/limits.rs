@@ -110,7 +110,7 @@ pub const UPDATE_BANDWIDTH: u64 = 8 << 20;
 /// How long a TCP device may take for its Hello after the key exchange.
 pub const TCP_HELLO_WAIT: Duration = Duration::from_secs(20);
 /// How long the other server key is used for handshakes from an address that did not know the one
-/// (`decisions.md`, Identity and keys).
-pub const OTHER_SERVER_KEY: Duration = Duration::from_secs(60);
+/// (`decisions.md`, Identity and keys): a device tries again after up to 128 s (`dtls-session.md` §10).
+pub const OTHER_SERVER_KEY: Duration = Duration::from_secs(300);
 /// Addresses for which that is remembered; for more the current key is used.
-pub const OTHER_SERVER_KEY_ADDRESSES_MAX: usize = 1024;
+pub const OTHER_SERVER_KEY_ADDRESSES_MAX: usize = 4096;
