@@ -133,6 +133,7 @@ impl Carrier {
     /// Takes a notice that is not about the thread itself.
     pub(crate) fn notice(&mut self, now: Now, notice: Notice) {
         match notice {
+            Notice::AddressTaken { link, peer } => self.endpoint.address_taken(link, peer),
             Notice::Answer(answer) => self.endpoint.handle_answer(now, answer),
             Notice::Closed { link, traffic } => {
                 self.streams.remove(&link);
@@ -381,7 +382,12 @@ impl Carrier {
             if let Some(before) = self.peers.insert(link, peer) {
                 self.shared.registry.address_left(before, self.number, link);
             }
-            self.shared.registry.address_is(peer, self.number, link);
+            let before = self.shared.registry.address_is(peer, self.number, link);
+            if let Some((shard, link)) = before
+                && let Some(shard) = self.shared.shard(shard)
+            {
+                shard.notify(Notice::AddressTaken { link, peer });
+            }
         }
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Attach {
 /// out, connections it has, rows that somebody changed.
 #[derive(Debug)]
 pub(crate) enum Notice {
+    /// A session of another shard is heard from this address, where this one was.
+    AddressTaken { link: LinkId, peer: SocketAddr },
     /// What was looked up or computed.
     Answer(NeedAnswer),
     /// A TCP connection ended, and what it carried since this was told last.

@@ -169,12 +169,16 @@ impl Registry {
         before.filter(|before| *before != shard)
     }
 
-    /// This session of `shard` is heard from this address, and no other.
-    pub(crate) fn address_is(&self, address: SocketAddr, shard: u8, link: LinkId) {
-        if self.shards > 1 {
-            let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
-            shards.insert(address, (shard, link));
-        }
+    /// This session of `shard` is heard from this address, and no other; tells which session of another
+    /// shard was before.
+    pub(crate) fn address_is(
+        &self,
+        address: SocketAddr,
+        shard: u8,
+        link: LinkId,
+    ) -> Option<(u8, LinkId)> {
+        let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
+        shards.insert(address, (shard, link)).filter(|(before, _)| *before != shard)
     }
 
     /// This session is not heard from this address any more; another one may be.
@@ -441,9 +445,11 @@ mod tests {
     fn an_address_stays_with_the_session_that_was_heard_from_it_last() {
         let registry = Registry::new(3, vec![]);
         let address = "192.0.2.1:5".parse().unwrap();
-        registry.address_is(address, 1, LinkId(7));
-        for (shard, link) in [(2, 7), (2, 8), (1, 9)] {
-            registry.address_is(address, shard, LinkId(link));
+        assert_eq!(registry.address_is(address, 1, LinkId(7)), None);
+        let steps = [(2, 7, Some((1, 7))), (2, 8, None), (1, 9, Some((2, 8)))];
+        for (shard, link, before) in steps {
+            let before = before.map(|(shard, link)| (shard, LinkId(link)));
+            assert_eq!(registry.address_is(address, shard, LinkId(link)), before);
             registry.address_left(address, 1, LinkId(7));
             assert_eq!(registry.shard_by_address(address), Some(shard));
         }

@@ -162,7 +162,8 @@ impl ShardTask {
                 self.carrier.tell_all(now);
             }
             Notice::Stop(done) => self.stop = Some(done),
-            Notice::Answer(_)
+            Notice::AddressTaken { .. }
+            | Notice::Answer(_)
             | Notice::Closed { .. }
             | Notice::Commit(_)
             | Notice::Input(_)

@@ -98,6 +98,12 @@ impl Endpoint {
         self.end(slot, false);
     }
 
+    /// A session in another shard is heard from the address where this one was heard last: what comes
+    /// from there without a connection id is that one's.
+    pub fn address_taken(&mut self, link: LinkId, peer: SocketAddr) {
+        self.slots.give_address_up(link, peer);
+    }
+
     /// The stream is gone.
     pub fn stream_closed(&mut self, _now: Now, link: LinkId) {
         if let Some(slot) = self.slots.by_link(link) {

@@ -188,6 +188,15 @@ impl Slots {
         self.by_address.find(self.hash(&peer), has_it).copied()
     }
 
+    /// The session of this connection is not found by this address any more.
+    pub(crate) fn give_address_up(&mut self, link: LinkId, peer: SocketAddr) {
+        if let Some(slot) = self.by_link(link)
+            && self.by_address(peer) == Some(slot)
+        {
+            self.forget_address(slot, peer);
+        }
+    }
+
     pub(crate) fn by_device(&self, device: DeviceId) -> Option<u32> {
         let has_it = |slot: &u32| self.live(*slot).is_some_and(|c| c.device == Some(device));
         self.by_device.find(self.hash(&device), has_it).copied()

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use model::link::LinkEvent;
+use protocol::endpoint::{Disposition, Where};
 use secure::dtls::record::{mark_moved, mark_moved_cid};
 
 use crate::client::Kind;
@@ -142,6 +143,22 @@ fn a_device_with_connection_id_takes_no_address_from_others() {
     other.peer = device.peer;
     assert_eq!(other.say(&mut world, &ping(9)), [empty_ack(9)]);
     assert_eq!(device.say(&mut world, &ping(9)), [empty_ack(9)]);
+}
+
+#[test]
+fn what_comes_from_an_address_that_a_session_of_another_shard_has_taken_is_not_kept_from_it() {
+    let mut world = World::with(|config| config.shards = 2);
+    let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+    world.endpoint.address_taken(device.link, elsewhere(9));
+    assert_eq!(device.say(&mut world, &ping(9)), [empty_ack(9)], "it was another address");
+    world.endpoint.address_taken(device.link, device.peer);
+    let (now, peer) = (world.now, device.peer);
+    let disposition = world.endpoint.handle_datagram(now, peer, &mut device.seal(&ping(10)));
+    assert_eq!(disposition, Disposition::Forward(Where::Address));
+    let mut resumed = device.seal(&ping(11));
+    mark_moved(&mut resumed, &device.id.0);
+    assert_eq!(world.deliver(peer, &resumed).len(), 1, "it takes its address back");
+    assert_eq!(device.say(&mut world, &ping(12)), [empty_ack(12)]);
 }
 
 #[test]

@@ -35,6 +35,9 @@ impl Cloud {
                     cloud.datagram(now, shard, from, &mut bytes, true);
                 }
                 Mail::Input(input) => cloud.tell(now, shard, input),
+                Mail::AddressTaken { link, peer } => {
+                    cloud.halves[shard].endpoint.address_taken(link, peer);
+                }
             });
         }
     }
@@ -226,7 +229,7 @@ impl Cloud {
             LinkEvent::Closed { link, .. } => {
                 self.halves[shard].devices.remove(link);
                 if let Some(peer) = self.halves[shard].peers.remove(link) {
-                    self.registry.address_left(peer, shard);
+                    self.registry.address_left(peer, shard, *link);
                 }
             }
             LinkEvent::Attempt { link, exchange, .. } => {
@@ -262,9 +265,11 @@ impl Cloud {
 
     pub(super) fn heard_from(&mut self, shard: usize, link: LinkId, peer: SocketAddr) {
         if let Some(before) = self.halves[shard].peers.insert(link, peer) {
-            self.registry.address_left(before, shard);
+            self.registry.address_left(before, shard, link);
         }
-        self.registry.address_is(peer, shard);
+        if let Some((before, link)) = self.registry.address_is(peer, shard, link) {
+            self.mail.push_back((before, Mail::AddressTaken { link, peer }));
+        }
     }
 
     fn let_out(&mut self, now: Mono, shard: usize) {

@@ -99,6 +99,7 @@ enum Late {
 
 /// What a shard tells another.
 enum Mail {
+    AddressTaken { link: LinkId, peer: SocketAddr },
     Datagram { from: SocketAddr, bytes: Vec<u8> },
     Input(Input),
 }

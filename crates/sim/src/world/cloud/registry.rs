@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::{AccountId, ApplicationDescription, DeviceId, DeviceRow, KeyHash};
+use model::{AccountId, ApplicationDescription, DeviceId, DeviceRow, KeyHash, LinkId};
 use secure::keys::PublicKey;
 
 use crate::world::keys::KnownKey;
@@ -22,7 +22,7 @@ pub(crate) struct Registered {
 pub(crate) struct Registry {
     devices: BTreeMap<DeviceId, Known>,
     by_key: BTreeMap<KeyHash, Vec<DeviceId>>,
-    by_address: BTreeMap<SocketAddr, usize>,
+    by_address: BTreeMap<SocketAddr, (usize, LinkId)>,
     shards: usize,
 }
 
@@ -92,16 +92,22 @@ impl Registry {
     }
 
     pub(crate) fn shard_by_address(&self, peer: SocketAddr) -> Option<usize> {
-        self.by_address.get(&peer).copied()
+        self.by_address.get(&peer).map(|(shard, _)| *shard)
     }
 
-    pub(crate) fn address_is(&mut self, peer: SocketAddr, shard: usize) {
-        self.by_address.insert(peer, shard);
+    /// Tells which session of another shard was heard from there before.
+    pub(crate) fn address_is(
+        &mut self,
+        peer: SocketAddr,
+        shard: usize,
+        link: LinkId,
+    ) -> Option<(usize, LinkId)> {
+        self.by_address.insert(peer, (shard, link)).filter(|(before, _)| *before != shard)
     }
 
     /// Another shard may have a session at this address meanwhile.
-    pub(crate) fn address_left(&mut self, peer: SocketAddr, shard: usize) {
-        if self.by_address.get(&peer) == Some(&shard) {
+    pub(crate) fn address_left(&mut self, peer: SocketAddr, shard: usize, link: LinkId) {
+        if self.by_address.get(&peer) == Some(&(shard, link)) {
             self.by_address.remove(&peer);
         }
     }
