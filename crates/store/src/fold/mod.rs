@@ -10,7 +10,8 @@ mod thread;
 
 pub(crate) use folder::Folder;
 pub(crate) use tally::{
-    CarriedKey, Changes, DescriptionId, LedgerKey, SessionBody, SessionChange, Tally, pack,
+    CarriedKey, Changes, DescriptionId, LedgerKey, SessionBody, SessionChange, Tally,
+    keep_subscription, pack,
 };
 pub(crate) use thread::FoldThread;
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use metering::{Point, point_of};
 use model::event::Origin;
 use model::journal::{Carried, Charge, OperationKind};
-use model::limits::RECORD_NUMBERS_RESERVED;
+use model::limits::{RECORD_NUMBERS_RESERVED, SUBSCRIPTIONS_MAX};
 use model::link::{Snapshot, Source, Transport};
 use model::message::Subscribe;
 use model::{AccountId, Bearer, DescribePart, DeviceId, Hello, ProductId, Timestamp};
@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 
 use crate::journal::stored::{Stored, StoredEvent, StoredSession};
 use crate::{CarriedSum, Hour, Sum};
+
+/// So many bytes of a packed body weigh as much as a row; so does a subscription.
+const BYTES_PER_ROW: usize = 128;
 
 /// The changes of the entries from place `from` up to, not including, `next`.
 #[derive(Debug, Default)]
@@ -35,6 +38,9 @@ pub(crate) struct Tally {
     pub(crate) vitals: Vec<(DeviceId, Timestamp, Vec<u8>)>,
     /// Locations to store, in the order they came.
     pub(crate) points: Vec<(DeviceId, Timestamp, Point)>,
+    /// Rows that bodies and subscriptions weigh, those replaced since included: what a device sends
+    /// again and again in another form must end a tally, too.
+    weight: usize,
 }
 
 /// The first half of the SHA-256 of a packed application description.
@@ -109,13 +115,15 @@ impl Tally {
         self.next == self.from
     }
 
-    /// How many rows it will touch, about.
+    /// How many rows it will touch, about; large things in it are several.
     pub(crate) fn rows(&self) -> usize {
         self.devices.len()
             + self.ledger.len()
             + self.carried.len()
+            + self.descriptions.len()
             + self.vitals.len()
             + self.points.len()
+            + self.weight
     }
 
     /// Adds the entry at `place`, which is the next one.
@@ -154,7 +162,7 @@ impl Tally {
             }
             Stored::Session(session) => self.session(session),
             Stored::Subscribe { device, subscribe, source } => {
-                self.device(device).subscriptions.push(subscribe);
+                self.subscribe(device, subscribe);
                 self.seen(device, source);
             }
             Stored::Traffic(carried) => self.carried(&carried),
@@ -219,20 +227,37 @@ impl Tally {
         }
     }
 
+    fn subscribe(&mut self, device: DeviceId, subscribe: Subscribe) {
+        let kept = &mut self.device(device).subscriptions;
+        let before = kept.len();
+        keep_subscription(kept, subscribe);
+        self.weight += kept.len() - before;
+    }
+
+    fn packed<T: Serialize>(&mut self, value: &T) -> Vec<u8> {
+        let body = pack(value);
+        self.weight += body.len() / BYTES_PER_ROW;
+        body
+    }
+
     fn describe(&mut self, device: DeviceId, part: &DescribePart, at: Timestamp) {
         match part {
             DescribePart::Application(application) => {
-                let body = pack(application);
+                let body = self.packed(application);
                 let id = description_id(&body);
                 self.descriptions.entry(id).or_insert(body);
                 self.device(device).application = Some(id);
             }
             DescribePart::System(system) => {
+                let body = self.packed(system).into();
                 let changes = self.device(device);
-                changes.system = Some((pack(system).into(), at));
+                changes.system = Some((body, at));
                 changes.has_modem = Some(system.imei.is_some());
             }
-            DescribePart::Metrics(metrics) => self.vitals.push((device, at, pack(metrics))),
+            DescribePart::Metrics(metrics) => {
+                let body = self.packed(metrics);
+                self.vitals.push((device, at, body));
+            }
         }
     }
 
@@ -266,6 +291,19 @@ impl Tally {
             hello: session.hello,
             opened_at: session.at,
         })));
+    }
+}
+
+/// Puts a subscription among those of a session as the router does: in the place of one to the same
+/// prefix, and none beyond [`SUBSCRIPTIONS_MAX`]. A device repeats them as often as it likes.
+pub(crate) fn keep_subscription(kept: &mut Vec<Subscribe>, subscribe: Subscribe) {
+    let is_same = |other: &&mut Subscribe| {
+        (&other.prefix, other.device) == (&subscribe.prefix, subscribe.device)
+    };
+    if let Some(same) = kept.iter_mut().find(is_same) {
+        *same = subscribe;
+    } else if kept.len() < SUBSCRIPTIONS_MAX {
+        kept.push(subscribe);
     }
 }
 

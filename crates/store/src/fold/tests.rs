@@ -4,20 +4,22 @@ use std::sync::Arc;
 
 use model::event::Origin;
 use model::journal::{Carried, Charge, Entry, MessageName, OperationKind};
+use model::limits::SUBSCRIPTIONS_MAX;
 use model::link::{Source, Transport};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{
     AccountId, ApplicationDescription, Bearer, DescribePart, DeviceId, Event, EventId, EventName,
-    EventPrefix, Hello, Metric, Platform, ProductId, Timestamp, Traffic,
+    EventPrefix, Hello, Metric, Platform, ProductId, SystemDescription, Timestamp, Traffic,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{FoldThread, Folder};
+use super::{FoldThread, Folder, Tally, pack};
 use crate::journal::Journal;
 use crate::journal::disk::{Disk, Memory, SegmentFile};
 use crate::journal::log::Log;
 use crate::journal::scan::scan;
+use crate::journal::stored::Stored;
 use crate::sqlite::Tables;
 use crate::{
     AccountHour, CarriedSum, DeviceHour, DeviceTraffic, Devices, Hour, Ledger, NewDevice, Recovery,
@@ -273,6 +275,103 @@ async fn a_sweep_removes_what_no_device_has_and_nothing_else() {
     assert_eq!(outcome(&tables).await, before);
     assert_eq!(tables.vitals(device(0), 9).await, Ok(vec![]));
     assert!(before.recovery.devices.iter().any(|device| device.row.description.is_some()));
+}
+
+/// A session of device 1 with these subscriptions, folded after each piece.
+async fn subscribed(pieces: &[Vec<Subscribe>]) -> Tables {
+    let tables = tables().await;
+    let disk: Arc<dyn Disk> = Arc::new(Memory::default());
+    let log = Arc::new(scan(disk, 1).expect("empty"));
+    let mut journal = Journal::new(Arc::clone(&log), Arc::default());
+    let source = Source { record: 1, message_id: 1, confirmable: true };
+    let session = session(&mut StdRng::seed_from_u64(1), device(1), source, NOW);
+    journal.append(NOW, &[session]).expect("memory");
+    for piece in pieces {
+        fresh(&log, &tables).await.catch_up().await.expect("writable");
+        let entry = |subscribe: &Subscribe| Entry::Subscribe {
+            device: device(1),
+            subscribe: subscribe.clone(),
+            source,
+        };
+        let entries: Vec<Entry> = piece.iter().map(entry).collect();
+        journal.append(NOW, &entries).expect("memory");
+    }
+    fresh(&log, &tables).await.catch_up().await.expect("writable");
+    tables
+}
+
+async fn prefixes(tables: &Tables) -> Vec<String> {
+    let recovery = tables.recover().await.expect("readable");
+    let [session] = &recovery.sessions[..] else { panic!("{recovery:?}") };
+    session.subscriptions.iter().map(|of| of.prefix.as_str().to_owned()).collect()
+}
+
+fn to(prefix: &str) -> Subscribe {
+    Subscribe {
+        prefix: EventPrefix::parse(prefix.as_bytes()).expect("a prefix"),
+        device: None,
+        content: SubscriptionContent::Text,
+    }
+}
+
+#[tokio::test]
+async fn a_subscription_that_is_sent_again_and_again_is_stored_once() {
+    let once = subscribed(&[vec![to("a"), to("b")]]).await;
+    let again = subscribed(&vec![vec![to("a"), to("b"), to("a"), to("b")]; 20]).await;
+    assert_eq!(again.subscription_bytes().await, once.subscription_bytes().await);
+    assert_eq!(prefixes(&again).await, ["a", "b"]);
+    let other = Subscribe { content: SubscriptionContent::Cbor, ..to("a") };
+    let changed = subscribed(&[vec![to("a")], vec![other.clone()]]).await;
+    let sessions = changed.recover().await.expect("readable").sessions;
+    assert_eq!(sessions[0].subscriptions, [other]);
+}
+
+#[tokio::test]
+async fn a_session_is_stored_with_no_more_subscriptions_than_a_device_may_have() {
+    let many: Vec<Subscribe> = (0..100).map(|n| to(&format!("p{n}"))).collect();
+    for pieces in [vec![many.clone()], many.iter().map(|one| vec![one.clone()]).collect()] {
+        let tables = subscribed(&pieces).await;
+        let kept = prefixes(&tables).await;
+        assert_eq!((kept.len(), &*kept[31]), (SUBSCRIPTIONS_MAX, "p31"));
+    }
+}
+
+#[tokio::test]
+async fn repeated_subscriptions_of_an_earlier_version_are_read_once_and_go_with_the_next_write() {
+    let tables = subscribed(&[vec![to("a")]]).await;
+    tables.set_subscriptions(&pack(&vec![to("a"); 5000])).await;
+    assert_eq!(prefixes(&tables).await, ["a"]);
+
+    let mut tally = Tally::new(tables.folded().await.expect("readable"));
+    let source = Source { record: 2, message_id: 2, confirmable: true };
+    let entry = Stored::Subscribe { device: device(1), subscribe: to("b"), source };
+    tally.add(tally.next, entry);
+    tables.fold(&tally).await.expect("writable");
+    assert_eq!(prefixes(&tables).await, ["a", "b"]);
+    assert!(tables.subscription_bytes().await < 20);
+}
+
+#[test]
+fn what_devices_repeat_in_other_words_fills_a_tally() {
+    let mut tally = Tally::new(1);
+    let system = |n: u8| SystemDescription { raw: vec![n; 1000], ..Default::default() };
+    for n in 0..100 {
+        let name = format!("{n:064}").into();
+        let application = ApplicationDescription { functions: vec![name; 100], variables: vec![] };
+        for part in [DescribePart::Application(application), DescribePart::System(system(n))] {
+            let entry = Stored::Describe { device: device(1), part, source: None, at: NOW };
+            tally.add(tally.next, entry);
+        }
+    }
+    // More than 7 KB each time, of which only the last stays in force.
+    assert!(tally.rows() > 5000, "{}", tally.rows());
+    let before = tally.rows();
+    for n in 0..20 {
+        let source = Source { record: n, message_id: 1, confirmable: true };
+        let subscribe = to(&format!("p{n}"));
+        tally.add(tally.next, Stored::Subscribe { device: device(1), subscribe, source });
+    }
+    assert_eq!(tally.rows(), before + 20);
 }
 
 /// Segments whose reading is a mistake of the program.

@@ -7,9 +7,9 @@ use model::{DeviceId, Timestamp};
 use sqlx::SqliteConnection;
 
 use super::value::{Columns, number};
-use super::{Tables, devices, failed, fold_ledger, points, rows};
+use super::{Tables, failed, fold_ledger, points, recovery, rows};
 use crate::StoreError;
-use crate::fold::{Changes, SessionBody, SessionChange, Tally, pack};
+use crate::fold::{Changes, SessionBody, SessionChange, Tally, keep_subscription, pack};
 
 /// Vitals kept of each device: the newest, and none older than 30 days before the last.
 const VITALS_KEPT: i64 = 1_000;
@@ -176,8 +176,10 @@ async fn add_subscriptions(
         let query = sqlx::query("SELECT subscriptions FROM sessions WHERE device = $1");
         let query = query.bind(&device.0[..]);
         let Some(row) = query.fetch_optional(&mut *to).await.map_err(failed)? else { continue };
-        let mut all: Vec<Subscribe> = devices::unpack(Columns(&row).bytes(0)?, "subscriptions")?;
-        all.extend_from_slice(&changes.subscriptions);
+        let mut all = recovery::subscriptions(Columns(&row).bytes(0)?)?;
+        for subscribe in &changes.subscriptions {
+            keep_subscription(&mut all, subscribe.clone());
+        }
         let query = sqlx::query("UPDATE sessions SET subscriptions = $2 WHERE device = $1");
         let query = query.bind(&device.0[..]).bind(pack(&all));
         query.execute(&mut *to).await.map_err(failed)?;
@@ -220,4 +222,19 @@ async fn write_vitals(to: &mut SqliteConnection, tally: &Tally) -> Result<(), St
         query.execute(&mut *to).await.map_err(failed)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+impl Tables {
+    /// How long the subscriptions of the only session lie in its row.
+    pub(crate) async fn subscription_bytes(&self) -> i64 {
+        let query = sqlx::query_scalar("SELECT length(subscriptions) FROM sessions");
+        query.fetch_one(&self.pool).await.expect("a session")
+    }
+
+    /// Puts packed subscriptions into the only session, as an earlier version wrote them.
+    pub(crate) async fn set_subscriptions(&self, packed: &[u8]) {
+        let query = sqlx::query("UPDATE sessions SET subscriptions = $1").bind(packed);
+        query.execute(&self.pool).await.expect("written");
+    }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::link::{RestoredSession, Transport};
+use model::message::Subscribe;
 use model::{
     AccountId, ApplicationDescription, DeviceId, DeviceRow, KeyHash, Platform, ProductId, Timestamp,
 };
@@ -13,7 +14,7 @@ use super::devices::unpack;
 use super::line::Line;
 use super::value::Columns;
 use super::{Tables, failed};
-use crate::fold::{DescriptionId, SessionBody};
+use crate::fold::{DescriptionId, SessionBody, keep_subscription};
 use crate::{Recovery, Registered, StoreError, StoredSession};
 
 /// A device's row with the owner of its product, as a line. The key of a device that a product denies
@@ -207,7 +208,7 @@ fn pulse(mut line: Line<'_>) -> Result<(DeviceId, Pulse), StoreError> {
 fn session(mut line: Line<'_>) -> Result<StoredSession, StoreError> {
     let device = device(&mut line)?;
     let body: SessionBody = unpack(&line.bytes()?, "session")?;
-    let subscriptions = unpack(&line.bytes()?, "subscriptions")?;
+    let subscriptions = subscriptions(&line.bytes()?)?;
     let session = RestoredSession {
         device,
         snapshot: body.snapshot,
@@ -225,6 +226,15 @@ fn session(mut line: Line<'_>) -> Result<StoredSession, StoreError> {
         opened_at: body.opened_at,
         last_heard: body.opened_at,
     })
+}
+
+/// The subscriptions of a session, each once: earlier versions stored repeated ones again and again.
+pub(super) fn subscriptions(packed: &[u8]) -> Result<Vec<Subscribe>, StoreError> {
+    let mut kept = Vec::new();
+    for subscribe in unpack::<Vec<Subscribe>>(packed, "subscriptions")? {
+        keep_subscription(&mut kept, subscribe);
+    }
+    Ok(kept)
 }
 
 fn device(line: &mut Line<'_>) -> Result<DeviceId, StoreError> {
