@@ -34,7 +34,8 @@ pub struct KeeperState {
     period: Period,
     /// The thresholds whose notices were given in it.
     warned: BTreeSet<(Limit, u8)>,
-    /// When the grace of a free account ends, if it has begun.
+    /// When the grace of a free account ends, if it has begun in this period. Without effect, but not
+    /// forgotten, while the plan is another one: a change there and back does not begin it again.
     grace_until: Option<Timestamp>,
     /// The pause that is in force.
     pause: Option<Pausing>,
@@ -92,7 +93,7 @@ impl Keeper {
 
     /// When the grace of a free account ends, if it has begun.
     pub fn grace_until(&self) -> Option<Timestamp> {
-        self.state.grace_until
+        self.state.grace_until.filter(|_| self.terms.plan == Plan::Free)
     }
 
     /// Whether the open period is over and waits for its last usage.
@@ -117,7 +118,11 @@ impl Keeper {
     /// ends. From a year to months, the open month is looked at alone; its usage is wanted by the
     /// next call of [`Keeper::handle`], as `usage` is here, of [`Keeper::period_under`].
     pub fn change(&mut self, now: Timestamp, terms: Terms, usage: &Usage) -> Vec<Decision> {
-        self.state.period = self.period_under(now, &terms);
+        let period = self.period_under(now, &terms);
+        if period.start != self.state.period.start {
+            self.state.grace_until = None;
+        }
+        self.state.period = period;
         self.terms = terms;
         self.rearm(usage);
         self.handle(now, usage)
@@ -159,7 +164,7 @@ impl Keeper {
             return Consequence::Nothing;
         }
         match (self.terms.plan, limit) {
-            (Plan::Free, Limit::Operations) => Consequence::PausesAt(now.after(GRACE)),
+            (Plan::Free, Limit::Operations) => Consequence::PausesAt(self.grace_end(now).max(now)),
             (Plan::Free, Limit::Devices) => Consequence::NoMoreDevices,
             (Plan::Free, Limit::CellularBytes | Limit::TrackerBytes) => Consequence::PausesAt(now),
             (Plan::Growth { .. }, _) => Consequence::MoreBlocks,
@@ -169,12 +174,8 @@ impl Keeper {
 
     /// Begins or ends grace and pause.
     fn limit(&mut self, now: Timestamp, usage: &Usage, decisions: &mut Vec<Decision>) {
+        self.grace(now, usage);
         let used_up = self.used_up(usage);
-        if !used_up.contains(&Limit::Operations) {
-            self.state.grace_until = None;
-        } else if self.state.grace_until.is_none() {
-            self.state.grace_until = Some(now.after(GRACE));
-        }
         let is_graced = self.state.grace_until.is_some_and(|until| now < until);
         let of_operations = used_up.contains(&Limit::Operations) && (!is_graced || self.stopped());
         let limit = match used_up.iter().find(|limit| **limit != Limit::Operations) {
@@ -182,6 +183,21 @@ impl Keeper {
             bytes => bytes.copied(),
         };
         self.set_pause(now, limit, decisions);
+    }
+
+    /// Begins the grace of a free account, or ends it when what free gives is not used up any more.
+    fn grace(&mut self, now: Timestamp, usage: &Usage) {
+        let free = &self.terms.catalogue.free;
+        if !reaches(usage.operations, 100, Limit::Operations.allowed(free)) {
+            self.state.grace_until = None;
+        } else if self.terms.plan == Plan::Free {
+            self.state.grace_until = Some(self.grace_end(now));
+        }
+    }
+
+    /// When a grace ends that has begun, or begins now.
+    fn grace_end(&self, now: Timestamp) -> Timestamp {
+        self.state.grace_until.unwrap_or_else(|| now.after(GRACE))
     }
 
     /// Whether data was stopped already: a clock that steps back does not begin the grace again.

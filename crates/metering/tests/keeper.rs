@@ -87,6 +87,66 @@ fn an_upgrade_resumes_a_paused_account_at_once() {
 }
 
 #[test]
+fn a_change_of_plan_there_and_back_does_not_begin_the_grace_again() {
+    for other in [growth(1), Plan::Unlimited, contract(1_000_000)] {
+        let mut account = Account::new(Plan::Free, "2026-01-01");
+        account.uses(operations(100_000));
+        let stops = account.keeper.grace_until().expect("a grace");
+        account.advance(DAY_MS);
+        account.agrees(other, operations(100_000));
+        assert_eq!(account.keeper.grace_until(), None);
+        account.told();
+        account.agrees(Plan::Free, operations(100_000));
+        assert_eq!(account.keeper.grace_until(), Some(stops), "{other:?}");
+        let told_again = |matter| match matter {
+            Matter::Threshold { percent: 100, then, .. } => Some(then),
+            _ => None,
+        };
+        for then in account.told().into_iter().filter_map(told_again) {
+            assert_eq!(then, Consequence::PausesAt(stops));
+        }
+        account.now = stops;
+        account.uses(operations(100_000));
+        assert!(account.keeper.pause().is_some());
+    }
+}
+
+#[test]
+fn a_grace_that_is_over_pauses_at_once_when_the_account_is_free_again() {
+    let mut account = Account::new(Plan::Free, "2026-01-01");
+    account.uses(operations(100_000));
+    account.advance(4 * DAY_MS);
+    account.uses(operations(100_000));
+    for _ in 0..3 {
+        account.agrees(growth(1), operations(100_000));
+        assert_eq!(account.keeper.pause(), None);
+        account.advance(1000);
+        account.agrees(Plan::Free, operations(150_000));
+        assert!(account.keeper.pause().is_some());
+    }
+    account.now = at("2026-02-01");
+    account.ends_with(operations(150_000));
+    assert_eq!((account.keeper.pause(), account.keeper.grace_until()), (None, None));
+}
+
+#[test]
+fn a_grace_ends_with_the_usage_that_began_it() {
+    let mut account = Account::new(Plan::Free, "2026-03-10");
+    account.uses(operations(100_000));
+    account.agrees(contract(1_000_000), operations(100_000));
+    account.now = at("2026-05-20");
+    account.uses(operations(400_000));
+    account.agrees(Plan::Free, operations(120_000));
+    assert_eq!(account.keeper.period().start, at("2026-05-10"));
+    assert_eq!(account.keeper.grace_until(), Some(account.now.after(GRACE)), "of its own month");
+    assert_eq!(account.keeper.pause(), None);
+    account.uses(operations(99_999));
+    account.advance(DAY_MS);
+    account.uses(operations(100_000));
+    assert_eq!(account.keeper.grace_until(), Some(account.now.after(GRACE)));
+}
+
+#[test]
 fn a_period_that_ends_within_the_grace_ends_the_grace_too() {
     let mut account = Account::new(Plan::Free, "2026-01-01");
     account.now = at("2026-01-30");

@@ -36,6 +36,7 @@ struct Model {
     used: Vec<Used>,
     devices: u64,
     told: BTreeSet<(usize, Limit, u8)>,
+    /// In the open period, whichever plan is in force since.
     grace_began: Option<i64>,
     paused: Option<Limit>,
 }
@@ -109,9 +110,9 @@ impl Model {
 
     fn look(&mut self) {
         let is_free = self.plan == Plan::Free;
-        if !(is_free && self.reached(Limit::Operations, 100)) {
+        if self.usage().operations < 100_000 {
             self.grace_began = None;
-        } else if self.grace_began.is_none() {
+        } else if is_free && self.grace_began.is_none() {
             self.grace_began = Some(self.now);
         }
         let is_stopped = self.paused == Some(Limit::Operations);
@@ -202,6 +203,7 @@ fn change(keeper: &mut Keeper, model: &mut Model, plan: Plan) {
         model.used.iter_mut().filter(|used| used.period == open).for_each(|used| {
             used.period = usize::MAX;
         });
+        model.grace_began = None;
     }
     if was_year == is_year {
         assert_eq!(under, keeper.period());
