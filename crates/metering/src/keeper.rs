@@ -39,6 +39,9 @@ pub struct KeeperState {
     grace_until: Option<Timestamp>,
     /// The pause that is in force.
     pause: Option<Pausing>,
+    /// Less than the plan in force gives, asked for by the account itself: the plan of the next period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    next_plan: Option<Plan>,
 }
 
 /// What follows from a usage.
@@ -54,7 +57,7 @@ pub enum Decision {
         period: Period,
         /// What was used in it.
         usage: Usage,
-        /// The plan of the next one: growth may have more blocks.
+        /// The plan of the next one: growth may have more blocks, or less was asked for.
         plan: Plan,
     },
 }
@@ -76,7 +79,7 @@ impl Keeper {
         &self.state
     }
 
-    /// What was agreed on. The blocks of a growth plan change when a period ends.
+    /// What was agreed on. The plan may change when a period ends.
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
@@ -94,6 +97,11 @@ impl Keeper {
     /// When the grace of a free account ends, if it has begun.
     pub fn grace_until(&self) -> Option<Timestamp> {
         self.state.grace_until.filter(|_| self.terms.plan == Plan::Free)
+    }
+
+    /// The plan that the account asked for and gets when a period ends, if that is another one.
+    pub fn next_plan(&self) -> Option<Plan> {
+        self.state.next_plan
     }
 
     /// Whether the open period is over and waits for its last usage.
@@ -114,7 +122,18 @@ impl Keeper {
         decisions
     }
 
-    /// The account agrees to other terms, at once. A new anchor takes effect when the open period
+    /// The account asks for a plan by itself: at once if it gives as much as the one in force or more,
+    /// which also takes back what was asked for before. Less comes when a period ends that needs no
+    /// more blocks than it had: what was used is billed first, however late the account asks.
+    pub fn ask(&mut self, now: Timestamp, plan: Plan, usage: &Usage) -> Vec<Decision> {
+        if plan.is_less_than(&self.terms.plan) {
+            self.state.next_plan = Some(plan);
+            return Vec::new();
+        }
+        self.change(now, Terms { plan, ..self.terms.clone() }, usage)
+    }
+
+    /// The account and the operator agree on other terms, at once. A new anchor takes effect when the open period
     /// ends. From a year to months, the open month is looked at alone; its usage is wanted by the
     /// next call of [`Keeper::handle`], as `usage` is here, of [`Keeper::period_under`].
     pub fn change(&mut self, now: Timestamp, terms: Terms, usage: &Usage) -> Vec<Decision> {
@@ -123,6 +142,7 @@ impl Keeper {
             self.state.grace_until = None;
         }
         self.state.period = period;
+        self.state.next_plan = None;
         self.terms = terms;
         self.rearm(usage);
         self.handle(now, usage)
@@ -237,14 +257,17 @@ impl Keeper {
     fn close(&mut self, now: Timestamp, usage: &Usage, decisions: &mut Vec<Decision>) {
         let ended = self.state.period;
         let more = self.more_blocks(usage);
-        if let Some((_, to, _)) = more {
-            self.terms.plan = Plan::Growth { blocks: to };
-        }
-        let plan = self.terms.plan;
+        let plan = match more {
+            Some((_, to, _)) => Plan::Growth { blocks: to },
+            None => self.state.next_plan.take().unwrap_or(self.terms.plan),
+        };
+        self.terms.plan = plan;
         decisions.push(Decision::Close { period: ended, usage: *usage, plan });
         let next = Period::at(self.terms.anchor, plan.cycle(), ended.end);
         let paused = self.state.pause.is_some();
-        self.state = KeeperState::of(Period { start: ended.end, end: next.end });
+        let period = Period { start: ended.end, end: next.end };
+        let next_plan = self.state.next_plan;
+        self.state = KeeperState { next_plan, ..KeeperState::of(period) };
         if paused {
             decisions.push(Decision::Pause(None));
             decisions.push(self.notice(now, Matter::Resumed));
@@ -277,7 +300,8 @@ impl Keeper {
 
 impl KeeperState {
     fn of(period: Period) -> Self {
-        Self { period, warned: BTreeSet::new(), grace_until: None, pause: None }
+        let warned = BTreeSet::new();
+        Self { period, warned, grace_until: None, pause: None, next_plan: None }
     }
 
     /// The open period.

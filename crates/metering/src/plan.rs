@@ -91,6 +91,19 @@ impl Plan {
         }
     }
 
+    /// Blocks of growth; the other plans have none.
+    pub const fn blocks(&self) -> Option<NonZeroU32> {
+        match self {
+            Self::Growth { blocks } => Some(*blocks),
+            Self::Enterprise { .. } | Self::Free | Self::Unlimited => None,
+        }
+    }
+
+    /// Whether an account that changes from `other` to this one pays for fewer blocks.
+    pub fn is_less_than(&self, other: &Self) -> bool {
+        matches!(self, Self::Free | Self::Growth { .. }) && self.blocks() < other.blocks()
+    }
+
     /// How long its periods are.
     pub const fn cycle(&self) -> Cycle {
         match self {

@@ -232,6 +232,73 @@ fn growth_keeps_the_blocks_it_holds_when_it_uses_less() {
 }
 
 #[test]
+fn what_was_used_is_billed_before_an_account_gets_the_less_it_asks_for() {
+    for less in [Plan::Free, growth(1)] {
+        let mut account = Account::new(growth(2), "2026-01-01");
+        account.now = Timestamp(at("2026-02-01").0 - 60_000);
+        account.asks_for(less, operations(10_000_000));
+        let keeper = &account.keeper;
+        assert_eq!((keeper.terms().plan, keeper.next_plan()), (growth(2), Some(less)));
+        account.now = at("2026-02-01");
+        account.ends_with(operations(10_000_000));
+        let keeper = &account.keeper;
+        assert_eq!((keeper.terms().plan, keeper.next_plan()), (growth(14), Some(less)));
+        account.now = at("2026-03-01");
+        account.ends_with(operations(10_000_000));
+        let keeper = &account.keeper;
+        assert_eq!((keeper.terms().plan, keeper.next_plan()), (less, None));
+    }
+}
+
+#[test]
+fn less_comes_when_a_period_ends_that_its_blocks_were_enough_for() {
+    let mut account = Account::new(growth(5), "2026-01-01");
+    account.asks_for(Plan::Free, operations(3_600_000));
+    account.uses(operations(3_600_000));
+    assert_eq!((account.keeper.pause(), account.keeper.grace_until()), (None, None));
+    account.now = at("2026-02-01");
+    account.ends_with(operations(3_600_000));
+    assert_eq!(account.keeper.terms().plan, Plan::Free);
+    account.uses(operations(70_000));
+    assert_eq!(account.percents_told(Limit::Operations), [70, 90, 100, 70]);
+}
+
+#[test]
+fn more_comes_at_once_and_takes_back_the_less_that_was_asked_for() {
+    let mut account = Account::new(Plan::Free, "2026-01-01");
+    for (asked, plan, next) in [
+        (growth(3), growth(3), None),
+        (growth(2), growth(3), Some(growth(2))),
+        (Plan::Free, growth(3), Some(Plan::Free)),
+        (growth(3), growth(3), None),
+        (Plan::Free, growth(3), Some(Plan::Free)),
+        (growth(4), growth(4), None),
+    ] {
+        account.asks_for(asked, operations(1));
+        let keeper = &account.keeper;
+        assert_eq!((keeper.terms().plan, keeper.next_plan()), (plan, next), "{asked:?}");
+    }
+    account.asks_for(Plan::Free, operations(1));
+    account.agrees(growth(1), operations(1));
+    assert_eq!(account.keeper.terms().plan, growth(1), "what the operator says holds at once");
+    assert_eq!(account.keeper.next_plan(), None);
+}
+
+#[test]
+fn what_was_asked_for_survives_being_stored_and_is_absent_where_nothing_was() {
+    let mut account = Account::new(growth(2), "2026-01-01");
+    for is_asked in [false, true] {
+        if is_asked {
+            account.asks_for(Plan::Free, operations(1));
+        }
+        let text = serde_json::to_string(account.keeper.state()).expect("JSON");
+        assert_eq!(text.contains("next_plan"), is_asked, "as earlier versions wrote it: {text}");
+        let state = serde_json::from_str::<metering::KeeperState>(&text).expect("the same");
+        assert_eq!(&state, account.keeper.state());
+    }
+}
+
+#[test]
 fn an_added_block_arms_the_thresholds_it_brings_the_usage_below() {
     let mut account = Account::new(growth(1), "2026-01-01");
     account.uses(operations(720_000));

@@ -22,7 +22,10 @@ enum Step {
     },
     /// The clock is set.
     ClockSet(i64),
+    /// The operator gives a plan.
     Change(Plan),
+    /// The account asks for one by itself.
+    Ask(Plan),
     Devices(u64),
 }
 
@@ -30,6 +33,8 @@ enum Step {
 /// is looked up there.
 struct Model {
     plan: Plan,
+    /// Asked for and not given yet.
+    next: Option<Plan>,
     now: i64,
     /// First and last moment of the open period, and of all before.
     periods: Vec<(i64, i64)>,
@@ -141,6 +146,7 @@ fn steps() -> impl Strategy<Value = Step> {
         8 => traffic.prop_map(|(ms, operations, bytes)| Step::Live { ms, operations, bytes }),
         1 => (-40 * DAY_MS..40 * DAY_MS).prop_map(Step::ClockSet),
         2 => plans().prop_map(Step::Change),
+        2 => (0..4_u32).prop_map(|n| Step::Ask(if n == 0 { Plan::Free } else { growth(n) })),
         1 => (0..400_u64).prop_map(Step::Devices),
     ]
 }
@@ -173,9 +179,14 @@ fn compare(keeper: &mut Keeper, model: &mut Model) {
             let by_operations = (usage.operations as f64 / 720_000.0).ceil() as u32;
             let by_bytes = (usage.cellular_bytes as f64 / 540e6).ceil() as u32;
             let by_devices = (usage.devices as f64 / 100.0).ceil() as u32;
-            model.plan = growth(blocks.get().max(by_operations).max(by_bytes).max(by_devices));
+            let needed = by_operations.max(by_bytes).max(by_devices);
+            let is_paid = needed <= blocks.get();
+            model.plan = match model.next.take_if(|_| is_paid) {
+                Some(next) => next,
+                None => growth(blocks.get().max(needed)),
+            };
         }
-        assert_eq!(keeper.terms().plan, model.plan);
+        assert_eq!((keeper.terms().plan, keeper.next_plan()), (model.plan, model.next));
         let (period, before) = (keeper.period(), model.periods[model.open()]);
         assert_eq!(period.start.0, before.1, "no gap and no overlap");
         model.periods.push((period.start.0, period.end.0));
@@ -190,7 +201,27 @@ fn compare(keeper: &mut Keeper, model: &mut Model) {
     assert_eq!(pauses.len(), usize::from(before != model.paused));
 }
 
-fn change(keeper: &mut Keeper, model: &mut Model, plan: Plan) {
+fn blocks(plan: Plan) -> Option<u32> {
+    match plan {
+        Plan::Free => Some(0),
+        Plan::Growth { blocks } => Some(blocks.get()),
+        Plan::Enterprise { .. } | Plan::Unlimited => None,
+    }
+}
+
+/// An account changes between free and growth alone.
+fn ask(keeper: &mut Keeper, model: &mut Model, plan: Plan) {
+    compare(keeper, model);
+    let (Some(held), Some(wanted)) = (blocks(model.plan), blocks(plan)) else { return };
+    if wanted >= held {
+        return change(keeper, model, plan, true);
+    }
+    model.next = Some(plan);
+    assert_eq!(keeper.ask(Timestamp(model.now), plan, &model.usage()), []);
+    assert_eq!((keeper.terms().plan, keeper.next_plan()), (model.plan, model.next));
+}
+
+fn change(keeper: &mut Keeper, model: &mut Model, plan: Plan, is_asked: bool) {
     compare(keeper, model);
     let was_year = matches!(model.plan, Plan::Enterprise { .. });
     let is_year = matches!(plan, Plan::Enterprise { .. });
@@ -210,7 +241,7 @@ fn change(keeper: &mut Keeper, model: &mut Model, plan: Plan) {
     }
     let open = model.open();
     model.periods[open] = (under.start.0, under.end.0);
-    model.plan = plan;
+    (model.plan, model.next) = (plan, None);
     let kept: Vec<_> = model.told.iter().copied().collect();
     for (period, limit, percent) in kept {
         if period == open && !model.reached(limit, percent) {
@@ -219,7 +250,11 @@ fn change(keeper: &mut Keeper, model: &mut Model, plan: Plan) {
     }
     let (expected, before) = (model.news(), model.paused);
     model.look();
-    let (news, pauses, _) = split(keeper.change(now, terms, &model.usage()));
+    let decisions = match is_asked {
+        true => keeper.ask(now, plan, &model.usage()),
+        false => keeper.change(now, terms, &model.usage()),
+    };
+    let (news, pauses, _) = split(decisions);
     assert_eq!(news, expected);
     assert_eq!(keeper.pause().map(|pause| pause.limit), model.paused);
     assert_eq!(pauses.len(), usize::from(before != model.paused));
@@ -236,6 +271,7 @@ proptest! {
         let period = keeper.period();
         let mut model = Model {
             plan,
+            next: None,
             now: begin.0,
             periods: vec![(period.start.0, period.end.0)],
             used: Vec::new(),
@@ -254,7 +290,8 @@ proptest! {
                     model.now += ms;
                 }
                 Step::ClockSet(ms) => model.now += ms,
-                Step::Change(plan) => change(&mut keeper, &mut model, plan),
+                Step::Change(plan) => change(&mut keeper, &mut model, plan, false),
+                Step::Ask(plan) => ask(&mut keeper, &mut model, plan),
                 Step::Devices(devices) => model.devices = devices,
             }
             compare(&mut keeper, &mut model);

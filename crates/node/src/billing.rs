@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use metering::{
-    Agreement, Anchor, CatalogueError, Catalogues, Keeper, Pausing, Period, Plan, Rules, Usage,
+    Agreement, Anchor, CatalogueError, Catalogues, Keeper, Pausing, Period, Plan, Rules, Terms,
+    Usage,
 };
 use model::{AccountId, Bearer, Timestamp};
 use router::{Input, Pause};
@@ -180,6 +181,25 @@ impl Billing {
             }
         }
         Ok(())
+    }
+
+    /// An account asks for a plan by itself: what gives less comes when a period ends.
+    ///
+    /// # Errors
+    /// No such account, or the store fails; then nothing changed.
+    pub async fn ask(
+        &self,
+        account: AccountId,
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<Standing, BillingError> {
+        let mut book = self.book.lock().await;
+        let mut keeper = self.current(&mut book, account, now).await?;
+        let terms = Terms { plan, ..keeper.terms().clone() };
+        let usage = self.usage(account, keeper.period_under(now, &terms)).await?;
+        let decisions = keeper.ask(now, plan, &usage);
+        self.keep(&mut book, account, keeper, decisions).await?;
+        self.standing_in(&mut book, account, now).await
     }
 
     /// An account agrees to other terms, at once.

@@ -1,6 +1,7 @@
 //! Plans and usage at the operator's desk.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU32;
 use std::ops::Deref;
 
 use metering::{Allowances, Anchor, Limit, Plan, parse_day};
@@ -42,6 +43,10 @@ pub struct UsageLine {
     pub plan: String,
     /// Blocks of growth.
     pub blocks: Option<u32>,
+    /// The plan that the account asked for and gets when a period ends.
+    pub next_plan: Option<String>,
+    /// Blocks of it.
+    pub next_blocks: Option<u32>,
     /// First moment of the open billing period, ISO 8601.
     pub period_start: String,
     /// First moment of the next one.
@@ -204,10 +209,9 @@ fn line(owner: &str, standing: &Standing) -> UsageLine {
         owner: owner.to_owned(),
         catalogue: terms.catalogue.name.clone(),
         plan: terms.plan.name().to_owned(),
-        blocks: match terms.plan {
-            Plan::Growth { blocks } => Some(blocks.get()),
-            Plan::Enterprise { .. } | Plan::Free | Plan::Unlimited => None,
-        },
+        blocks: terms.plan.blocks().map(NonZeroU32::get),
+        next_plan: keeper.next_plan().map(|plan| plan.name().to_owned()),
+        next_blocks: keeper.next_plan().and_then(|plan| plan.blocks()).map(NonZeroU32::get),
         period_start: period.start.to_string(),
         period_end: period.end.to_string(),
         operations: share(Limit::Operations),

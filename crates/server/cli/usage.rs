@@ -100,9 +100,15 @@ pub(crate) fn tell(lines: &[UsageLine], json: bool) {
         return say_json(&lines);
     }
     for line in lines {
-        let blocks = line.blocks.map(|blocks| format!(" × {blocks}")).unwrap_or_default();
-        say(&format!("{}  {}{blocks}, catalogue {}", line.owner, line.plan, line.catalogue));
+        let held = plan(&line.plan, line.blocks);
+        say(&format!("{}  {held}, catalogue {}", line.owner, line.catalogue));
         say(&format!("  billing period   {} to {}", line.period_start, line.period_end));
+        if let Some(next) = &line.next_plan {
+            let next = plan(next, line.next_blocks);
+            say(&format!(
+                "  from then on     {next}, if the period needs no more blocks than it has"
+            ));
+        }
         say(&format!("  Data Operations  {}", share(&line.operations)));
         say(&format!("  devices          {}", share(&line.devices)));
         say(&format!("  cellular bytes   {}", share(&line.cellular_bytes)));
@@ -114,6 +120,10 @@ pub(crate) fn tell(lines: &[UsageLine], json: bool) {
             say(&format!("  paused: {why}"));
         }
     }
+}
+
+fn plan(name: &str, blocks: Option<u32>) -> String {
+    format!("{name}{}", blocks.map(|blocks| format!(" × {blocks}")).unwrap_or_default())
 }
 
 fn share(share: &Share) -> String {

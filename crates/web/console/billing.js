@@ -47,7 +47,8 @@ export async function open(root, { signal }) {
     const { plan, blocks } = told.agreement.attributes.pricing_terms;
     const done = await dialog({
       title: "Change the plan", yes: "Change",
-      text: html`<p>It takes effect at once, for this period and the next ones. More blocks give more Data Operations, devices and cellular data.</p>`,
+      text: html`<p>More takes effect at once, for this period and the next ones: more blocks give more Data Operations, devices and cellular data.
+        Less takes effect when a period ends that needed no more blocks than it had.</p>`,
       fields: [
         { name: "plan", label: "Plan", value: plan, options: [["free", "Free"], ["growth", "Growth"]] },
         { name: "blocks", label: "Blocks of the Growth plan", type: "number", value: String(blocks ?? 1), hint: "The Free plan has none" },
@@ -72,8 +73,10 @@ export async function open(root, { signal }) {
       ${forecast === undefined || key === "devices" ? nothing : html`<p class=${over ? "hint problem" : "hint"}>At this pace
         ${shown(forecast)}${share.limit ? ` (${format.number(Math.round((forecast / share.limit) * 100))} %)` : ""} when the period ends</p>`}</div>`;
   };
+  const named = ({ plan, blocks }) => `${plan[0].toUpperCase()}${plan.slice(1)}${blocks ? `, ${blocks} ${blocks === 1 ? "block" : "blocks"}` : ""}`;
   const plan = ({ attributes: { pricing_terms: terms, ...attributes } }) => facts([
-    ["Plan", `${terms.plan[0].toUpperCase()}${terms.plan.slice(1)}${terms.blocks ? `, ${terms.blocks} ${terms.blocks === 1 ? "block" : "blocks"}` : ""}`],
+    ["Plan", named(terms)],
+    ["Next plan", terms.next ? html`${named(terms.next)} from ${time(terms.next.from, { form: "date" })}` : undefined],
     ["Catalogue", terms.catalogue],
     ["Period", html`${time(attributes.current_billing_period_start, { form: "date" })} – ${time(attributes.current_billing_period_end, { form: "date" })}`],
     ["State", html`<span class="mark ${attributes.state === "paused" ? "bad" : "good"}">${attributes.state === "paused" ? "Paused" : "Active"}</span>`],

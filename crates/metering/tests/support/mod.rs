@@ -49,10 +49,16 @@ impl Account {
         self.take(decisions);
     }
 
-    /// The account changes its plan.
+    /// The operator changes its plan.
     pub fn agrees(&mut self, plan: Plan, usage: Usage) {
         let terms = Terms { plan, ..self.keeper.terms().clone() };
         self.agrees_to(terms, usage);
+    }
+
+    /// The account asks for a plan by itself.
+    pub fn asks_for(&mut self, plan: Plan, usage: Usage) {
+        let decisions = self.keeper.ask(self.now, plan, &usage);
+        self.take(decisions);
     }
 
     pub fn agrees_to(&mut self, terms: Terms, usage: Usage) {

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use metering::{Consequence, Limit, Matter, Notice, Plan, PlanError};
-use node::{NewTerms, Standing};
+use node::Standing;
 use serde_json::{Value, json};
 use store::StoredNotice;
 
@@ -28,7 +28,8 @@ pub(crate) async fn list(
     Ok(Json(json!({"data": [agreement(&standing)]})))
 }
 
-/// `plan`, `blocks` or `add_blocks`. What the operator arranged, the operator changes.
+/// `plan`, `blocks` or `add_blocks`. What the operator arranged, the operator changes. What is absent
+/// stays as it is in force; who asks for less gets it when a period ends.
 pub(crate) async fn change(
     Shared(state): Shared<State>,
     Path(id): Path<String>,
@@ -38,8 +39,7 @@ pub(crate) async fn change(
     let (account, billing) = (caller.actor.account, state.handle.billing());
     let standing = billing.standing(account, utc_now()).await?;
     let plan = wanted_plan(standing.keeper.terms().plan, &caller.fields)?;
-    let terms = NewTerms { catalogue: None, plan, anchor: None };
-    let standing = billing.agree(account, &terms, utc_now()).await?;
+    let standing = billing.ask(account, plan, utc_now()).await?;
     Ok(Json(json!({"data": agreement(&standing)})))
 }
 
@@ -53,10 +53,7 @@ fn wanted_plan(before: Plan, fields: &Fields) -> Result<Plan, ApiError> {
         let text = "This plan is the operator's to give and to take: an account changes between free and growth";
         return Err(ApiError::new(StatusCode::FORBIDDEN, text));
     }
-    let held = match before {
-        Plan::Growth { blocks } => i64::from(blocks.get()),
-        Plan::Enterprise { .. } | Plan::Free | Plan::Unlimited => 0,
-    };
+    let held = before.blocks().map_or(0, |blocks| i64::from(blocks.get()));
     let blocks = match (whole(fields, "blocks")?, whole(fields, "add_blocks")?) {
         (Some(_), Some(_)) => {
             return Err(ApiError::bad_request("give blocks or add_blocks, not both"));
@@ -100,10 +97,6 @@ pub(crate) fn agreement(standing: &Standing) -> Value {
     let Standing { keeper, usage } = standing;
     let (terms, period) = (keeper.terms(), keeper.period());
     let percents = Limit::ALL.map(|limit| percent(standing, limit));
-    let blocks = match terms.plan {
-        Plan::Growth { blocks } => Some(blocks),
-        Plan::Enterprise { .. } | Plan::Free | Plan::Unlimited => None,
-    };
     let max_devices = terms.allowances().map(|allowances| allowances.devices);
     json!({
         "id": AGREEMENT,
@@ -134,7 +127,12 @@ pub(crate) fn agreement(standing: &Standing) -> Value {
             "pricing_terms": {
                 "catalogue": terms.catalogue.name,
                 "plan": terms.plan.name(),
-                "blocks": blocks,
+                "blocks": terms.plan.blocks(),
+                "next": keeper.next_plan().map(|plan| json!({
+                    "plan": plan.name(),
+                    "blocks": plan.blocks(),
+                    "from": period.end.to_string(),
+                })),
                 "device": {"max_devices": max_devices},
             },
         },

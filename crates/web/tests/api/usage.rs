@@ -170,7 +170,6 @@ async fn an_account_changes_its_own_plan_and_blocks_and_no_more() {
     let blocks = |answer: Value| answer["data"]["attributes"]["pricing_terms"]["blocks"].clone();
     assert_eq!(blocks(change(json!({"plan": "growth"})).await.ok()), 1);
     assert_eq!(blocks(change(json!({"add_blocks": 3})).await.ok()), 4);
-    assert_eq!(blocks(change(json!({"add_blocks": -2})).await.ok()), 2);
     assert_eq!(blocks(change(json!({"blocks": "5"})).await.ok()), 5);
     for (body, named) in [
         (json!({"plan": "gold"}), "there is no plan \"gold\""),
@@ -192,6 +191,38 @@ async fn an_account_changes_its_own_plan_and_blocks_and_no_more() {
         change(json!({"plan": plan})).await.refused(403);
     }
     world.ask("PUT", "/v1/user/service_agreements/2", &token, json!({})).await.refused(404);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_asks_for_less_is_told_the_plan_in_force_and_the_one_to_come() {
+    let world = World::new().await;
+    let token = world.token(world.owner).await;
+    let path = "/v1/user/service_agreements/1";
+    let plan = Plan::parse("growth", Some(4), None).expect("a plan");
+    let growth = NewTerms { catalogue: None, plan, anchor: None };
+    let now = Timestamp(1_800_000_000_000);
+    world.handle.billing().agree(world.owner, &growth, now).await.expect("agreed");
+    for (body, blocks, next) in [
+        (json!({"add_blocks": -2}), 4, json!(["growth", 2])),
+        (json!({"plan": "free"}), 4, json!(["free", null])),
+        (json!({"plan": "growth"}), 4, json!(null)),
+        (json!({"blocks": 1}), 4, json!(["growth", 1])),
+        (json!({"add_blocks": 1}), 5, json!(null)),
+    ] {
+        let told = world.ask("PUT", path, &token, body.clone()).await.ok();
+        let listed = world.ask("GET", "/v1/user/service_agreements", &token, Value::Null).await;
+        assert_eq!(listed.ok()["data"][0], told["data"]);
+        let attributes = &told["data"]["attributes"];
+        let terms = &attributes["pricing_terms"];
+        assert_eq!((&terms["plan"], &terms["blocks"]), (&json!("growth"), &json!(blocks)));
+        if next.is_null() {
+            assert_eq!(terms["next"], next, "{body}");
+            continue;
+        }
+        assert_eq!(json!([terms["next"]["plan"], terms["next"]["blocks"]]), next, "{body}");
+        assert_eq!(terms["next"]["from"], attributes["current_billing_period_end"]);
+    }
     world.stop().await;
 }
 
