@@ -164,19 +164,60 @@ impl Small {
 
 /// Three days pass: the stored end of the grace is moved to 1970.
 fn end_the_grace(folder: &Folder) {
+    rewrite(folder, |agreement| {
+        let mut keeper: Value = serde_json::from_str(&agreement.keeper).expect("JSON");
+        assert!(keeper["grace_until"].is_i64(), "{keeper}");
+        keeper["grace_until"] = 0.into();
+        agreement.keeper = keeper.to_string();
+    });
+}
+
+/// Changes the only agreement of a stopped server, if there is one; gives how it lies there then and
+/// how many periods were closed.
+fn rewrite(
+    folder: &Folder,
+    change: impl FnOnce(&mut store::StoredAgreement),
+) -> Option<(store::StoredAgreement, usize)> {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let store = store::Store::open(std::path::Path::new(folder.data())).await.expect("opens");
         let stored = store.agreements().all().await.expect("read");
-        let [agreement] = &stored[..] else { panic!("{stored:?}") };
-        let mut keeper: Value = serde_json::from_str(&agreement.keeper).expect("JSON");
-        assert!(keeper["grace_until"].is_i64(), "{keeper}");
-        keeper["grace_until"] = 0.into();
-        let agreement = store::StoredAgreement { keeper: keeper.to_string(), ..agreement.clone() };
-        let decided = store::Decided { agreement, closed: None, notices: Vec::new() };
-        store.agreements().decide(&decided).await.expect("written");
+        let agreement = stored.first().cloned();
+        let mut closed = Vec::new();
+        if let Some(mut agreement) = agreement.clone() {
+            change(&mut agreement);
+            closed = store.agreements().closed_periods(agreement.account, 9).await.expect("read");
+            let decided = store::Decided { agreement, closed: None, notices: Vec::new() };
+            store.agreements().decide(&decided).await.expect("written");
+        }
         store.close().await.expect("closed");
+        agreement.map(|agreement| (agreement, closed.len()))
+    })
+}
+
+fn stored(folder: &Folder) -> Option<(store::StoredAgreement, usize)> {
+    rewrite(folder, |_| {})
+}
+
+#[test]
+fn who_looks_at_a_stopped_server_closes_no_period_and_begins_none() {
+    let folder = Folder::new();
+    assert_eq!(usage(&folder)["plan"], "unlimited");
+    assert_eq!(stored(&folder), None, "the server begins, by its own settings");
+    run_ok(&["plan", "set", OWNER, "growth", "--data", folder.data()], "");
+    let hour_ms = 3_600_000_i64;
+    rewrite(&folder, |agreement| {
+        let mut keeper: Value = serde_json::from_str(&agreement.keeper).expect("JSON");
+        keeper["period"] = serde_json::json!({"start": 0, "end": 744 * hour_ms});
+        agreement.keeper = keeper.to_string();
+        (agreement.opened, agreement.closes) = (store::Hour(0), store::Hour(744));
     });
+    let before = stored(&folder);
+    let told = usage(&folder);
+    assert_eq!(told["period_start"], "1970-01-01T00:00:00.000Z");
+    assert_eq!(told["period_end"], "1970-02-01T00:00:00.000Z");
+    folder.register(&[identity(Generation::Os6, 1)]);
+    assert_eq!(stored(&folder), before);
 }
 
 #[test]

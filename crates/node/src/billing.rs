@@ -239,6 +239,25 @@ impl Billing {
         self.standing_in(&mut book, account, now).await
     }
 
+    /// How an account stands by what was decided before: no period is closed, also if it is over, and
+    /// nothing is written. For who only looks, perhaps without the settings of the server.
+    ///
+    /// # Errors
+    /// No such account, or the store fails.
+    pub async fn last_standing(
+        &self,
+        account: AccountId,
+        now: Timestamp,
+    ) -> Result<Standing, BillingError> {
+        let known = self.book.lock().await.keeper(account).cloned();
+        let keeper = match known {
+            Some(keeper) => keeper,
+            None => self.first_keeper(self.created_at(account).await?, now)?,
+        };
+        let usage = self.usage(account, keeper.period()).await?;
+        Ok(Standing { keeper, usage })
+    }
+
     /// Leave to add so many devices to an account: hold it until they are stored.
     ///
     /// # Errors
@@ -250,7 +269,7 @@ impl Billing {
         now: Timestamp,
     ) -> Result<DevicesPermit<'_>, BillingError> {
         let gate = self.gate.lock().await;
-        let standing = self.standing(account, now).await?;
+        let standing = self.last_standing(account, now).await?;
         let held = standing.usage.devices;
         match standing.keeper.terms().devices_max() {
             Some(max) if held.saturating_add(more) > max => {
@@ -280,15 +299,25 @@ impl Billing {
         now: Timestamp,
     ) -> Result<Keeper, BillingError> {
         if book.keeper(account).is_none() {
-            let found = self.store.accounts().by_id(account).await?;
-            let created_at = found.ok_or(BillingError::NoAccount(account))?.created_at;
+            let created_at = self.created_at(account).await?;
             self.begin(book, account, created_at, now).await?;
         }
         self.close_over(book, account, now).await?;
         book.keeper(account).cloned().ok_or(BillingError::NoAccount(account))
     }
 
+    async fn created_at(&self, account: AccountId) -> Result<Timestamp, BillingError> {
+        let found = self.store.accounts().by_id(account).await?;
+        Ok(found.ok_or(BillingError::NoAccount(account))?.created_at)
+    }
+
     /// The first agreement of an account: unlimited.
+    fn first_keeper(&self, created_at: Timestamp, now: Timestamp) -> Result<Keeper, BillingError> {
+        let anchor = Anchor::of(created_at);
+        let agreement = Agreement { catalogue: None, plan: Plan::Unlimited, anchor };
+        Ok(Keeper::new(agreement.terms(&self.catalogues, &self.default_catalogue)?, now))
+    }
+
     async fn begin(
         &self,
         book: &mut Book,
@@ -296,9 +325,7 @@ impl Billing {
         created_at: Timestamp,
         now: Timestamp,
     ) -> Result<(), BillingError> {
-        let anchor = Anchor::of(created_at);
-        let agreement = Agreement { catalogue: None, plan: Plan::Unlimited, anchor };
-        let keeper = Keeper::new(agreement.terms(&self.catalogues, &self.default_catalogue)?, now);
+        let keeper = self.first_keeper(created_at, now)?;
         self.keep(book, account, keeper, Vec::new()).await
     }
 

@@ -110,6 +110,17 @@ impl Deref for Held<'_> {
     }
 }
 
+impl Held<'_> {
+    /// How an account stands. Only the live server knows the settings by which a period that is over
+    /// is closed.
+    async fn look_at(&self, account: AccountId) -> Result<Standing, BillingError> {
+        match self {
+            Held::Live(billing) => billing.standing(account, utc_now()).await,
+            Held::Own(billing) => billing.last_standing(account, utc_now()).await,
+        }
+    }
+}
+
 impl Desk {
     pub(super) async fn billing(&self) -> Result<Held<'_>, String> {
         if let Some(handle) = &self.handle {
@@ -140,7 +151,7 @@ impl Desk {
         let mut lines = Vec::new();
         for account in self.store.accounts().list().await.map_err(|why| why.to_string())? {
             if wanted.is_none_or(|wanted| wanted == account.id) {
-                let standing = billing.standing(account.id, utc_now()).await.map_err(told)?;
+                let standing = billing.look_at(account.id).await.map_err(told)?;
                 lines.push(line(&account.email, &standing));
             }
         }
@@ -182,7 +193,7 @@ impl Desk {
         account: AccountId,
         devices: &[NewDevice],
     ) -> Result<DevicesPermit<'a>, String> {
-        let standing = billing.standing(account, utc_now()).await.map_err(told)?;
+        let standing = billing.last_standing(account, utc_now()).await.map_err(told)?;
         let is_limited = standing.keeper.terms().devices_max().is_some();
         let mut new = 0;
         for device in devices.iter().filter(|_| is_limited) {
