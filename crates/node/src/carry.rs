@@ -37,7 +37,7 @@ pub(crate) struct Carrier {
     peers: FxHashMap<LinkId, SocketAddr>,
     /// Given to the commit thread once for each batch of work.
     records: Vec<(u64, Entry)>,
-    /// Committed events, shown once for each batch of work.
+    /// Committed events, shown and delivered once for each batch of work.
     news: Vec<Arc<Event>>,
     recorded: u64,
     settled: u64,
@@ -397,7 +397,7 @@ impl Carrier {
         if self.news.is_empty() {
             return;
         }
-        self.shared.hub.push(&self.news);
+        self.shared.hub.hand_out();
         self.deliver_elsewhere();
         self.news.clear();
     }

@@ -193,12 +193,14 @@ fn size_estimate(entry: &Entry) -> usize {
     }
 }
 
-/// The commit thread: writes groups until the queue is closed and empty.
+/// The commit thread: writes groups until the queue is closed and empty. What is written is shown
+/// first, so that a shard that is told can count on it.
 pub(crate) fn run(
     queue: &CommitQueue,
     mut log: impl Log,
     wait_for_company: Duration,
     health: &CommitHealth,
+    mut show: impl FnMut(EventId, &[Entry]),
     mut tell: impl FnMut(u8, CommitNotice),
 ) {
     while let Some(group) = queue.next(wait_for_company) {
@@ -207,8 +209,9 @@ pub(crate) fn run(
         let result = log.append(clock::utc(), &group.entries);
         report(health.append_ends(result.is_ok()), &result);
         metrics::commit(group.entries.len(), begun.elapsed(), result.is_ok());
-        if result.is_ok() {
+        if let Ok(first) = &result {
             metrics::operations(&group.entries);
+            show(*first, &group.entries);
         }
         group.tell(result.ok(), &mut tell);
     }
@@ -292,9 +295,16 @@ mod tests {
         let log = TestLog { permits: permitted, appended: appends, next: 100 };
         let (its_queue, its_health) = (queue.clone(), Arc::clone(&health));
         let thread = std::thread::spawn(move || {
-            run(&its_queue, log, Duration::ZERO, &its_health, |shard, notice| {
-                tells.send((shard, notice)).unwrap();
-            });
+            run(
+                &its_queue,
+                log,
+                Duration::ZERO,
+                &its_health,
+                |_, _| {},
+                |shard, notice| {
+                    tells.send((shard, notice)).unwrap();
+                },
+            );
         });
         Rig { queue, permits, appended, notices, health, thread }
     }

@@ -1,7 +1,12 @@
 //! Committed events on their way to the readers of event streams.
 //!
-//! Shards push batches; a reader takes everything that waits for it at once. A reader that is too
-//! slow loses the newest events and is told how many; nobody waits for it.
+//! The commit thread leaves events here in the order of the journal, and the shards hand them out once
+//! they are told: whichever is first does it for all, one at a time. So every reader sees rising ids,
+//! however long a shard takes, and whoever saw an event has seen all before it: it can go on behind
+//! the last id it saw.
+//!
+//! A reader takes everything that waits for it at once. One that is too slow loses the newest events
+//! and is told how many; nobody waits for it.
 //!
 //! An event of an account with thousands of readers wakes them a few at a time, so that other tasks
 //! have their turns between: what comes meanwhile reaches the readers that still sleep in one piece.
@@ -10,7 +15,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
-use model::{AccountId, DeviceId, Event, ProductId};
+use model::journal::Entry;
+use model::{AccountId, DeviceId, Event, EventId, ProductId};
 use rustc_hash::FxHashMap;
 use tokio::sync::Notify;
 
@@ -64,7 +70,7 @@ const WOKEN_AT_ONCE: usize = 64;
 /// What a reader gets.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StreamItem {
-    /// One or more events, in the order of acceptance.
+    /// One or more events, in the order of their ids.
     Events(Vec<Arc<Event>>),
     /// This many events came between the last ones and the next ones and found the queue full.
     Missed(u64),
@@ -106,6 +112,33 @@ impl EventHub {
         });
         self.shared.insert(&stream);
         EventStream { hub: Arc::clone(&self.shared), stream, missed: 0 }
+    }
+
+    /// Takes the events among entries that became durable, the first at this place. To be called by
+    /// the thread that appends, in its order and before it tells the shards: they hand out. Those of
+    /// accounts without streams are left; who opens one now finds them in the journal.
+    pub(crate) fn committed(&self, first: EventId, entries: &[Entry]) {
+        if self.shared.open.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let streams = read(&self.shared.streams_by_account);
+        let shown = entries.iter().zip(first.0..).filter_map(|(entry, place)| {
+            let Entry::Publish { event, .. } = entry else { return None };
+            let event = streams.contains_key(&event.account).then_some(event)?;
+            Some(Arc::new(Event { id: EventId(place), ..Event::clone(event) }))
+        });
+        let shown: Vec<_> = shown.collect();
+        lock(&self.shared.committed).extend(shown);
+    }
+
+    /// Hands all that is committed to the streams.
+    pub(crate) fn hand_out(&self) {
+        if lock(&self.shared.committed).is_empty() {
+            return;
+        }
+        let _turn = lock(&self.shared.handing_out);
+        let events = std::mem::take(&mut *lock(&self.shared.committed));
+        self.push(&events);
     }
 
     /// Hands a batch of committed events, in order, to the streams that show them.
@@ -190,6 +223,11 @@ struct Shared {
     /// How many streams are open, so that a server without any pays one load for a batch.
     open: AtomicUsize,
     missed: AtomicU64,
+    /// What no stream has yet, in the order of the journal. Each of it is a record that its shard
+    /// still waits for, so that the bound of those is its bound.
+    committed: Mutex<Vec<Arc<Event>>>,
+    /// Held while events are handed out: what was committed first comes first.
+    handing_out: Mutex<()>,
     /// Set under the lock of `streams_by_account`.
     closed: AtomicBool,
     /// Whether [`EventHub::wake_readers`] is at work.

@@ -277,26 +277,31 @@ mod tests {
     use super::*;
     use crate::commit::CommitNotice;
     use crate::mail::Mailbox;
-    use crate::{Node, NodeConfig};
+    use crate::{EventStream, Node, NodeConfig, StreamBound, StreamFilter, StreamItem};
 
-    /// A shard that is not told what became of its records.
-    fn untold(shared: &Arc<Shared>) -> (ShardTask, Mailbox) {
+    /// A shard of this number, which no shard of the node has, that is not told what became of its
+    /// records.
+    fn untold(shared: &Arc<Shared>, number: u8) -> (ShardTask, Mailbox) {
         let (mailbox, mails) = Mailbox::new();
-        let endpoint = Endpoint::new(EndpointConfig::new(1, 2, [1; 32], [2; 32]));
+        let endpoint = Endpoint::new(EndpointConfig::new(number, 4, [1; 32], [2; 32]));
         let shard = Shard::new(ShardConfig::default());
-        let carrier = Carrier::new(1, endpoint, shard, Arc::clone(shared));
+        let carrier = Carrier::new(number, endpoint, shard, Arc::clone(shared));
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_nonblocking(true).unwrap();
         (ShardTask::new(carrier, mails, Arc::clone(shared), socket).unwrap(), mailbox)
     }
 
     fn publish(id: u64) -> Mail {
+        publish_named(id, b"a")
+    }
+
+    fn publish_named(id: u64, name: &[u8]) -> Mail {
         let event = Event {
             id: EventId(0),
             account: AccountId(1),
             origin: Origin::Api,
             product: None,
-            name: EventName::parse(b"a").unwrap(),
+            name: EventName::parse(name).unwrap(),
             data: None,
             ttl_s: 60,
             published_at: model::Timestamp(1),
@@ -310,7 +315,7 @@ mod tests {
         let store = Arc::new(Store::in_memory().await.unwrap());
         let keys = ServerKeys::generate().unwrap();
         let (node, _handle) = Node::start(NodeConfig::loopback(), store, keys).await.unwrap();
-        let (mut task, mailbox) = untold(&node.shared);
+        let (mut task, mailbox) = untold(&node.shared, 1);
         let mut sent = 0;
         while sent < 2 * RECORDS_WAITING_MAX {
             if mailbox.try_send("request", publish(sent)).is_ok() {
@@ -330,6 +335,43 @@ mod tests {
         mailbox.notify(Notice::Commit(CommitNotice::Committed { records, first_event_id }));
         task.turn(Wake::Other);
         assert_eq!(task.carrier.records_waiting(), MAILS_PER_TURN as u64);
+        node.stop().await;
+    }
+
+    fn names(stream: &mut EventStream) -> Vec<String> {
+        let taken = std::iter::from_fn(|| stream.take());
+        let events = taken.flat_map(|item| match item {
+            StreamItem::Events(events) => events,
+            other => panic!("events expected, got {other:?}"),
+        });
+        events.map(|event| event.name.as_str().to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn a_slow_shards_events_reach_the_streams_before_the_later_ones_of_a_fast_shard() {
+        let store = Arc::new(Store::in_memory().await.unwrap());
+        let keys = ServerKeys::generate().unwrap();
+        let (node, handle) = Node::start(NodeConfig::loopback(), store, keys).await.unwrap();
+        let filter = StreamFilter::account(AccountId(1));
+        let mut stream = node.shared.hub.subscribe(filter, StreamBound::default());
+        let (mut slow, slow_box) = untold(&node.shared, 1);
+        let (mut fast, fast_box) = untold(&node.shared, 2);
+        for (task, mailbox, name) in
+            [(&mut slow, &slow_box, b"first"), (&mut fast, &fast_box, b"later")]
+        {
+            mailbox.try_send("request", publish_named(1, name)).unwrap();
+            task.turn(Wake::Other);
+        }
+        // Durable behind them, so that they are, too.
+        let name = EventName::parse(b"last").unwrap();
+        handle.publish(AccountId(2), name, None, 60).await.unwrap();
+
+        for (task, mailbox, id) in [(&mut fast, fast_box, 2), (&mut slow, slow_box, 1)] {
+            let (records, first_event_id) = (1..=1, EventId(id));
+            mailbox.notify(Notice::Commit(CommitNotice::Committed { records, first_event_id }));
+            task.turn(Wake::Other);
+        }
+        assert_eq!(names(&mut stream), ["first", "later"]);
         node.stop().await;
     }
 }

@@ -96,7 +96,8 @@ pub(crate) fn commit(shared: &Arc<Shared>, journal: Journal) -> Result<JoinHandl
     let its = Arc::clone(shared);
     spawn(shared, "commit".to_owned(), move |_| {
         let wait = its.config.commit_wait;
-        commit::run(&its.commits, journal, wait, &its.commit_health, |shard, notice| {
+        let show = |first, entries: &[_]| its.hub.committed(first, entries);
+        commit::run(&its.commits, journal, wait, &its.commit_health, show, |shard, notice| {
             if let Some(shard) = its.shard(shard) {
                 shard.notify(Notice::Commit(notice));
             }

@@ -66,15 +66,17 @@ impl Listening {
         let filter = StreamFilter::account(self.account);
         // Joined before the replay is read, so that nothing falls between the two.
         let mut live = self.shared.handle.streams().subscribe(filter, StreamBound::default());
-        let mut replayed = self.catch_up().await;
+        let replayed = self.catch_up().await;
         loop {
             match live.next().await {
                 StreamItem::Events(events) => {
                     for event in events.iter().filter(|event| event.id > replayed) {
                         self.take(event).await;
                     }
-                    replayed = replayed.max(events.last().map_or(replayed, |event| event.id));
-                    self.shared.progress.passed(self.account, replayed);
+                    // Ids rise on a stream: nothing comes any more from before the last one.
+                    if let Some(last) = events.last() {
+                        self.shared.progress.passed(self.account, last.id);
+                    }
                 }
                 StreamItem::Missed(count) => {
                     warn!(account = %self.account, count, "events came too fast for webhooks");
