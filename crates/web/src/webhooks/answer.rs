@@ -4,9 +4,9 @@ use model::limits::EVENT_NAME_BYTES_MAX;
 use model::{EventData, EventName};
 use serde_json::Value;
 
-use super::client::Answer;
+use super::client::{ANSWER_BYTES_MAX, Answer};
 use super::definition::{Definition, Tree};
-use super::template::{Inserted, Template};
+use super::template::{Inserted, Renderer, Template};
 
 /// Bytes of an answer in one event.
 const PART_BYTES: usize = 512;
@@ -23,7 +23,8 @@ pub(crate) fn parts(definition: &Definition, answer: &Answer) -> Vec<EventData> 
         let format = format_of(&answer.kind);
         answer.body.chunks(size).map(|part| EventData { format, bytes: part.into() }).collect()
     } else {
-        text_parts(&text_of(definition, answer), size)
+        // What a template or a repaired character added counts, too.
+        text_parts(cut(&text_of(definition, answer), ANSWER_BYTES_MAX), size)
     };
     if definition.unchunked {
         parts.truncate(1);
@@ -49,9 +50,10 @@ fn text_of(definition: &Definition, answer: &Answer) -> String {
     let body = String::from_utf8_lossy(&answer.body);
     let Some(template) = &definition.response_template else { return body.into_owned() };
     let Ok(variables) = serde_json::from_str::<Value>(&body) else { return body.into_owned() };
+    let renderer = &mut Renderer::new(&variables);
     let rendered = match template {
-        Tree::Text(template) => template.render(&variables, Inserted::Plain).ok(),
-        tree => tree.render(&variables).ok().map(|value| value.to_string()),
+        Tree::Text(template) => renderer.plain(template).ok(),
+        tree => tree.render(renderer).ok().map(|value| value.to_string()),
     };
     rendered.unwrap_or_else(|| body.into_owned())
 }
@@ -127,6 +129,15 @@ mod tests {
         let tree = json!({"responseTemplate": {"v": "{{{s}}}"}});
         assert_eq!(told(tree, body), [r#"{"v":"x\"y"}"#]);
         assert_eq!(told(json!({"responseTemplate": "{{a}}"}), "no json"), ["no json"]);
+    }
+
+    #[test]
+    fn what_a_response_template_makes_is_cut_like_any_answer() {
+        let body = json!({"s": "x".repeat(60_000)}).to_string();
+        for template in [json!("{{s}}{{s}}"), json!({"a": "{{s}}", "b": "{{s}}"})] {
+            let parts = told(json!({"responseTemplate": template}), &body);
+            assert_eq!(parts.iter().map(String::len).sum::<usize>(), ANSWER_BYTES_MAX);
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use model::limits::EVENT_NAME_BYTES_MAX;
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::template::{Inserted, Template, TemplateError};
+use super::template::{Renderer, Template, TemplateError};
 
 /// Largest definition, in bytes of JSON.
 const DEFINITION_BYTES_MAX: usize = 16 * 1024;
@@ -192,20 +192,20 @@ impl Tree {
         })
     }
 
-    /// The JSON for these variables.
-    pub(crate) fn render(&self, variables: &Value) -> Result<Value, TemplateError> {
+    /// The JSON for the variables of a request.
+    pub(crate) fn render(&self, renderer: &mut Renderer<'_>) -> Result<Value, TemplateError> {
         Ok(match self {
             Self::List(elements) => {
-                let elements = elements.iter().map(|element| element.render(variables));
+                let elements = elements.iter().map(|element| element.render(renderer));
                 Value::Array(elements.collect::<Result<_, _>>()?)
             }
             Self::Object(fields) => {
-                let fields = fields.iter().map(|(key, value)| {
-                    Ok((key.render(variables, Inserted::Plain)?, value.render(variables)?))
-                });
+                let fields = fields
+                    .iter()
+                    .map(|(key, value)| Ok((renderer.plain(key)?, value.render(renderer)?)));
                 Value::Object(fields.collect::<Result<_, TemplateError>>()?)
             }
-            Self::Text(template) => Value::String(template.render(variables, Inserted::Plain)?),
+            Self::Text(template) => Value::String(renderer.plain(template)?),
             Self::Value(value) => value.clone(),
         })
     }
@@ -409,7 +409,8 @@ mod tests {
     #[test]
     fn a_value_cannot_break_out_of_its_place_in_an_object() {
         let tree = Tree::parse(&json!({"v": "{{{x}}}", "n": [1, "{{{x}}}"]}), 0).expect("a tree");
-        let rendered = tree.render(&json!({"x": "\",\"a\":\"\n"})).expect("rendered");
+        let variables = json!({"x": "\",\"a\":\"\n"});
+        let rendered = tree.render(&mut Renderer::new(&variables)).expect("rendered");
         assert_eq!(rendered, json!({"v": "\",\"a\":\"\n", "n": [1, "\",\"a\":\"\n"]}));
     }
 }

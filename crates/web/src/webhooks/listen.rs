@@ -15,6 +15,7 @@ use super::deliver::{Hook, Job};
 use super::outbox::Waiting;
 use super::report::Counted;
 use super::request::address;
+use super::template::Renderer;
 use super::{Shared, occasion::Occasion, utc_now};
 
 /// Events replayed at most after a start.
@@ -163,7 +164,7 @@ impl Shared {
     /// Puts a webhook into the outbox.
     pub(crate) async fn submit(&self, hook: Arc<Hook>, event: Arc<Event>) {
         let variables = Occasion::of(&event).variables();
-        let url = address(&hook.definition, &variables);
+        let url = address(&hook.definition, &mut Renderer::new(&variables));
         // What has no address fails at its turn, with all others of its kind.
         let host = url.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
         let owner = hook.account.0;

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::definition::{Content, Definition, Pairs, method_of};
 use super::occasion::Occasion;
-use super::template::{Inserted, TemplateError};
+use super::template::{Inserted, Renderer, TemplateError};
 
 /// Headers that belong to the connection, not to the author of a webhook.
 const OURS: [&str; 5] = ["connection", "content-length", "te", "transfer-encoding", "upgrade"];
@@ -42,9 +42,12 @@ pub(crate) enum RequestError {
     Template(#[from] TemplateError),
 }
 
-/// The address for these variables, without a query of the definition.
-pub(crate) fn address(definition: &Definition, variables: &Value) -> Result<Url, RequestError> {
-    let text = definition.url.render(variables, Inserted::PercentEncoded)?;
+/// The address for the variables of a request, without a query of the definition.
+pub(crate) fn address(
+    definition: &Definition,
+    renderer: &mut Renderer<'_>,
+) -> Result<Url, RequestError> {
+    let text = renderer.render(&definition.url, Inserted::PercentEncoded)?;
     let url = Url::parse(text.trim()).map_err(|_| RequestError::Address)?;
     let is_web = matches!(url.scheme(), "http" | "https") && url.host().is_some();
     if is_web { Ok(url) } else { Err(RequestError::Address) }
@@ -56,19 +59,20 @@ pub(crate) fn request(
     occasion: &Occasion,
 ) -> Result<Outgoing, RequestError> {
     let variables = occasion.variables();
-    let method = definition.method.render(&variables, Inserted::Plain)?;
+    let renderer = &mut Renderer::new(&variables);
+    let method = renderer.plain(&definition.method)?;
     let method = method_of(&method).ok_or(RequestError::Method)?;
     let defaults: &[_] = if definition.no_defaults { &[] } else { &occasion.default_fields() };
-    let mut url = address(definition, &variables)?;
+    let mut url = address(definition, renderer)?;
     let mut query = Vec::new();
     if method == Method::GET {
         merge(&mut query, owned(defaults));
     }
-    merge(&mut query, rendered(&definition.query, &variables)?);
+    merge(&mut query, rendered(&definition.query, renderer)?);
     let mut headers = HeaderMap::new();
     let mut body = None;
     if method == Method::POST || method == Method::PUT {
-        let (kind, text) = content(&definition.body, defaults, &variables)?;
+        let (kind, text) = content(&definition.body, defaults, renderer)?;
         if let Some(kind) = kind {
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
         }
@@ -77,12 +81,12 @@ pub(crate) fn request(
         }
         body = Some(text);
     } else if let (Content::Form(pairs), true) = (&definition.body, method == Method::GET) {
-        merge(&mut query, rendered(pairs, &variables)?);
+        merge(&mut query, rendered(pairs, renderer)?);
     }
     if !query.is_empty() {
         url.query_pairs_mut().extend_pairs(&query);
     }
-    add_headers(&mut headers, definition, &variables)?;
+    add_headers(&mut headers, definition, renderer)?;
     Ok(Outgoing { method, url, headers, body })
 }
 
@@ -95,26 +99,26 @@ type Texts = Vec<(String, String)>;
 fn content(
     content: &Content,
     defaults: &[(&str, &str)],
-    variables: &Value,
+    renderer: &mut Renderer<'_>,
 ) -> Result<(Option<&'static str>, String), RequestError> {
     Ok(match content {
         Content::Form(pairs) => {
             let mut fields = owned(defaults);
-            merge(&mut fields, rendered(pairs, variables)?);
+            merge(&mut fields, rendered(pairs, renderer)?);
             (Some(FORM), form(&fields))
         }
         Content::Json(tree) => {
             let own = defaults.iter().map(|(key, value)| ((*key).to_owned(), (*value).into()));
             let mut fields: Map<String, Value> = own.collect();
-            if let Value::Object(defined) = tree.render(variables)? {
+            if let Value::Object(defined) = tree.render(renderer)? {
                 fields.extend(defined);
             }
             (Some(JSON), Value::Object(fields).to_string())
         }
-        Content::JsonText(template) => (Some(JSON), template.render(variables, Inserted::Plain)?),
+        Content::JsonText(template) => (Some(JSON), renderer.plain(template)?),
         Content::Nothing if defaults.is_empty() => (None, String::new()),
         Content::Nothing => (Some(FORM), form(&owned(defaults))),
-        Content::Text(template) => (None, template.render(variables, Inserted::Plain)?),
+        Content::Text(template) => (None, renderer.plain(template)?),
     })
 }
 
@@ -122,9 +126,8 @@ fn owned(defaults: &[(&str, &str)]) -> Texts {
     defaults.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
-fn rendered(pairs: &Pairs, variables: &Value) -> Result<Texts, TemplateError> {
-    let render = |template: &super::template::Template| template.render(variables, Inserted::Plain);
-    pairs.iter().map(|(key, value)| Ok((render(key)?, render(value)?))).collect()
+fn rendered(pairs: &Pairs, renderer: &mut Renderer<'_>) -> Result<Texts, TemplateError> {
+    pairs.iter().map(|(key, value)| Ok((renderer.plain(key)?, renderer.plain(value)?))).collect()
 }
 
 /// What the definition says replaces what was there.
@@ -144,16 +147,16 @@ fn form(fields: &Texts) -> String {
 fn add_headers(
     headers: &mut HeaderMap,
     definition: &Definition,
-    variables: &Value,
+    renderer: &mut Renderer<'_>,
 ) -> Result<(), RequestError> {
     if let Some((user, password)) = &definition.auth {
-        let user = user.render(variables, Inserted::Plain)?;
-        let password = password.render(variables, Inserted::Plain)?;
+        let user = renderer.plain(user)?;
+        let password = renderer.plain(password)?;
         let text = format!("Basic {}", BASE64.encode(format!("{user}:{password}")));
         let value = HeaderValue::from_str(&text);
         headers.insert(AUTHORIZATION, value.map_err(|_| RequestError::Header("auth".into()))?);
     }
-    for (name, value) in rendered(&definition.headers, variables)? {
+    for (name, value) in rendered(&definition.headers, renderer)? {
         let unfit = || RequestError::Header(name.chars().take(64).collect());
         let parsed = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| unfit())?;
         let value = HeaderValue::from_str(value.trim()).map_err(|_| unfit())?;
@@ -256,6 +259,23 @@ mod tests {
         assert_eq!(outgoing.headers["x-1"], "abababababababababababab");
         assert!(!outgoing.headers.contains_key("content-length"));
         assert_eq!(kind(&outgoing), Some("a/b"));
+    }
+
+    #[test]
+    fn a_request_is_bounded_however_often_its_definition_inserts_the_event() {
+        let data = "x".repeat(16_000);
+        let often = |count: usize| {
+            let pairs =
+                (0..count).map(|key| (key.to_string(), json!("{{{PARTICLE_EVENT_VALUE}}}")));
+            Value::Object(pairs.collect())
+        };
+        for key in ["json", "form", "query", "headers"] {
+            assert!(made(json!({key: often(10)}), &data).is_ok(), "{key}");
+            let why = made(json!({key: often(400)}), &data).expect_err("too large");
+            assert_eq!(why, TemplateError::TooLarge.into(), "{key}");
+        }
+        let half = json!({"query": often(9), "headers": often(9)});
+        assert_eq!(made(half, &data).expect_err("too large"), TemplateError::TooLarge.into());
     }
 
     #[test]

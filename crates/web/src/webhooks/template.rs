@@ -8,9 +8,10 @@ use serde_json::Value;
 
 /// How deep sections may lie in each other.
 const DEPTH_MAX: usize = 16;
-/// Longest text that a template may become, in bytes.
+/// What all templates of one request may become together, in bytes: a definition has room for hundreds
+/// that insert the whole event.
 const RENDERED_BYTES_MAX: usize = 256 * 1024;
-/// Tags looked at for one text: sections over lists in lists would multiply without bound.
+/// Tags looked at for all of them: sections over lists in lists would multiply without bound.
 const STEPS_MAX: usize = 20_000;
 
 /// A parsed template.
@@ -67,13 +68,44 @@ impl Template {
         }
     }
 
-    /// The text for these variables; unknown ones are empty.
+    /// The text for these variables, if it is the only one.
     pub fn render(&self, variables: &Value, how: Inserted) -> Result<String, TemplateError> {
-        let is_whole = matches!(self.0.as_slice(), [Piece::Value { .. }]);
+        Renderer::new(variables).render(self, how)
+    }
+}
+
+/// Renders the templates of one request: all for the same variables, and within one bound.
+#[derive(Debug)]
+pub struct Renderer<'v> {
+    variables: &'v Value,
+    left: Left,
+}
+
+/// What may still be made.
+#[derive(Debug)]
+struct Left {
+    bytes: usize,
+    steps: usize,
+}
+
+impl<'v> Renderer<'v> {
+    /// Nothing is rendered yet.
+    pub fn new(variables: &'v Value) -> Self {
+        Self { variables, left: Left { bytes: RENDERED_BYTES_MAX, steps: STEPS_MAX } }
+    }
+
+    /// The text for the variables; unknown ones are empty.
+    pub fn render(&mut self, template: &Template, how: Inserted) -> Result<String, TemplateError> {
+        let is_whole = matches!(template.0.as_slice(), [Piece::Value { .. }]);
         let how = if is_whole { Inserted::Plain } else { how };
-        let mut rendering = Rendering { out: String::new(), steps: 0, how };
-        rendering.pieces(&self.0, &mut vec![variables])?;
+        let mut rendering = Rendering { out: String::new(), left: &mut self.left, how };
+        rendering.pieces(&template.0, &mut vec![self.variables])?;
         Ok(rendering.out)
+    }
+
+    /// The same, with nothing encoded for an address.
+    pub(crate) fn plain(&mut self, template: &Template) -> Result<String, TemplateError> {
+        self.render(template, Inserted::Plain)
     }
 }
 
@@ -140,32 +172,35 @@ fn path_of(name: &str) -> Path {
     }
 }
 
-struct Rendering {
+struct Rendering<'l> {
     out: String,
-    steps: usize,
+    left: &'l mut Left,
     how: Inserted,
 }
 
-impl Rendering {
+/// Takes from what is left.
+fn take(left: &mut usize, count: usize) -> Result<(), TemplateError> {
+    *left = left.checked_sub(count).ok_or(TemplateError::TooLarge)?;
+    Ok(())
+}
+
+impl Rendering<'_> {
     fn pieces(&mut self, pieces: &[Piece], stack: &mut Vec<&Value>) -> Result<(), TemplateError> {
         for piece in pieces {
-            self.steps += 1;
-            if self.steps > STEPS_MAX || self.out.len() > RENDERED_BYTES_MAX {
-                return Err(TemplateError::TooLarge);
-            }
+            take(&mut self.left.steps, 1)?;
             match piece {
                 Piece::Section { path, inverted, inner } => {
                     self.section(find(path, stack), *inverted, inner, stack)?;
                 }
-                Piece::Text(text) => self.out.push_str(text),
+                Piece::Text(text) => self.push(text)?,
                 Piece::Value { path, escaped } => {
                     if let Some(value) = find(path, stack) {
-                        self.insert(value, *escaped);
+                        self.insert(value, *escaped)?;
                     }
                 }
             }
         }
-        if self.out.len() > RENDERED_BYTES_MAX { Err(TemplateError::TooLarge) } else { Ok(()) }
+        Ok(())
     }
 
     fn section<'v>(
@@ -191,16 +226,22 @@ impl Rendering {
         Ok(())
     }
 
-    fn insert(&mut self, value: &Value, escaped: bool) {
+    fn insert(&mut self, value: &Value, escaped: bool) -> Result<(), TemplateError> {
         let text = text_of(value);
         match self.how {
-            Inserted::PercentEncoded => self.out.push_str(&percent_encoded(&text)),
-            Inserted::Plain if escaped => text.chars().for_each(|c| match html_escape(c) {
-                Some(escape) => self.out.push_str(escape),
-                None => self.out.push(c),
+            Inserted::PercentEncoded => self.push(&percent_encoded(&text)),
+            Inserted::Plain if escaped => text.chars().try_for_each(|c| match html_escape(c) {
+                Some(escape) => self.push(escape),
+                None => self.push(c.encode_utf8(&mut [0; 4])),
             }),
-            Inserted::Plain => self.out.push_str(&text),
+            Inserted::Plain => self.push(&text),
         }
+    }
+
+    fn push(&mut self, text: &str) -> Result<(), TemplateError> {
+        take(&mut self.left.bytes, text.len())?;
+        self.out.push_str(text);
+        Ok(())
     }
 }
 
@@ -334,5 +375,18 @@ mod tests {
         let template =
             Template::parse("{{#a}}{{#a}}{{#a}}{{.}}{{/a}}{{/a}}{{/a}}").expect("parsed");
         assert_eq!(template.render(&variables, Inserted::Plain), Err(TemplateError::TooLarge));
+    }
+
+    #[test]
+    fn the_templates_of_one_request_share_the_bound() {
+        let variables = json!({"x": "x".repeat(100_000), "a": vec![0; 9_000]});
+        for (text, times) in [("{{{x}}}", 2), ("{{#a}}{{/a}}{{#a}}{{none}}{{/a}}", 2)] {
+            let template = Template::parse(text).expect("parsed");
+            let mut renderer = Renderer::new(&variables);
+            for _ in 0..times {
+                renderer.plain(&template).expect("a text");
+            }
+            assert_eq!(renderer.plain(&template), Err(TemplateError::TooLarge), "{text}");
+        }
     }
 }
