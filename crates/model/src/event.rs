@@ -41,7 +41,7 @@ pub enum Origin {
 pub struct EventData {
     /// CoAP Content-Format; 0 is text (`messages.md` §2.3).
     pub format: u16,
-    /// The bytes, at most 16,384.
+    /// The bytes: at most 16,384 of a publish, at most 100,000 of a webhook's answer.
     pub bytes: Box<[u8]>,
 }
 

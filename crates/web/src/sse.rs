@@ -32,6 +32,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(9);
 const REPLAY_MAX: usize = 10_000;
 /// Events whose text is kept, on each thread, for the next stream that shows them.
 const TEXTS_MAX: usize = 64;
+/// A longer text is not kept: only webhooks make such events, with what others answer.
+const TEXT_BYTES_KEPT_MAX: usize = 128 << 10;
 /// Content formats that are text (`messages.md` §2.3).
 const TEXT_FORMATS: [u16; 4] = [0, 40, 41, 50];
 
@@ -175,6 +177,9 @@ fn text_of_event(event: &Arc<Event>, shown: Shown) -> Bytes {
         let mut out = Vec::with_capacity(256);
         write_event(&mut out, event, shown);
         let text = Bytes::from(out);
+        if text.len() > TEXT_BYTES_KEPT_MAX {
+            return text;
+        }
         if texts.len() >= TEXTS_MAX {
             texts.pop_front();
         }

@@ -10,26 +10,21 @@ use super::template::{Inserted, Renderer, Template};
 
 /// Bytes of an answer in one event.
 const PART_BYTES: usize = 512;
-/// Largest event made of an answer that is not cut.
-const WHOLE_BYTES_MAX: usize = model::limits::EVENT_DATA_BYTES_MAX_BLOCKWISE;
 /// Content formats (`messages.md` §2.3): text, bytes of no known type.
 const TEXT: u16 = 0;
 const BYTES: u16 = 42;
 
-/// The parts of an answer, in order; an empty one has none.
+/// The parts of an answer, in order; an empty one has none. One that is not to be cut is one part,
+/// larger than any that is published: streams show it, and a device gets it if it takes that much.
 pub(crate) fn parts(definition: &Definition, answer: &Answer) -> Vec<EventData> {
-    let size = if definition.unchunked { WHOLE_BYTES_MAX } else { PART_BYTES };
-    let mut parts = if definition.as_bytes {
+    let size = if definition.unchunked { ANSWER_BYTES_MAX } else { PART_BYTES };
+    if definition.as_bytes {
         let format = format_of(&answer.kind);
         answer.body.chunks(size).map(|part| EventData { format, bytes: part.into() }).collect()
     } else {
         // What a template or a repaired character added counts, too.
         text_parts(cut(&text_of(definition, answer), ANSWER_BYTES_MAX), size)
-    };
-    if definition.unchunked {
-        parts.truncate(1);
     }
-    parts
 }
 
 /// The name of an event: `topic` rendered, with `/n` behind it if given. A name that would be too long
@@ -112,6 +107,14 @@ mod tests {
         assert_eq!(parts.iter().map(String::len).collect::<Vec<_>>(), [512, 512, 76]);
         assert_eq!(parts.concat(), body);
         assert!(told(json!({}), "").is_empty());
+    }
+
+    #[test]
+    fn an_answer_that_is_not_to_be_cut_is_one_event_of_up_to_100_000_bytes() {
+        let body = "r".repeat(ANSWER_BYTES_MAX);
+        assert_eq!(told(json!({"unchunked": true}), &body), [body.as_str()]);
+        let as_bytes = json!({"unchunked": true, "dataUrlResponseEvent": true});
+        assert_eq!(told(as_bytes, &body), [body.as_str()]);
     }
 
     #[test]

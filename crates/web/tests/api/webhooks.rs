@@ -340,7 +340,13 @@ async fn of_a_huge_answer_the_first_100_000_bytes_count() {
         config
     })
     .await;
-    scene.hook(json!({"event": "a", "url": format!("http://{}/", raw(flood).await)})).await;
+    let url = format!("http://{}/", raw(flood).await);
+    scene.hook(json!({"event": "a", "url": url})).await;
+    scene.hook(json!({"event": "whole", "url": url, "unchunked": true})).await;
+    scene.publish("whole", "").await;
+    assert_eq!(scene.told().await.name, "hook-sent/whole");
+    let whole = scene.told().await;
+    assert_eq!((&*whole.name, whole.data.len()), ("hook-response/whole/0", 100_000));
     scene.publish("a", "").await;
     assert_eq!(scene.told().await.name, "hook-sent/a");
     let mut bytes = 0;
