@@ -90,6 +90,37 @@ fn a_subscribed_device_gets_the_answer_and_its_owner_pays_for_each_part() {
 }
 
 #[test]
+fn a_products_webhook_tells_the_version_of_the_firmware_that_made_the_event() {
+    const PRODUCT: u16 = 10_000;
+    let folder = Folder::new();
+    let device = identity(Generation::Os6, 0);
+    let id = device.id.to_string();
+    folder.register(&[device]);
+    let (token, server) = (folder.token(), folder.serve_with(&HERE));
+    let ask = |path: &str, form: &str| {
+        let (status, body) = http("POST", &format!("{}{path}", server.url()), &token, form);
+        assert!((200..300).contains(&status), "{path}: {status} {body}");
+    };
+    ask("/v1/user/products", "name=P&platform_id=12");
+    ask(&format!("/v1/products/{PRODUCT}/devices"), &format!("id={id}"));
+    let listener = free_port();
+    let target = listener.local_addr().expect("an address");
+    let body = "body=v%7B%7BPRODUCT_VERSION%7D%7D.";
+    let hook = format!("event=told&url=http%3A%2F%2F{target}%2F&{body}");
+    ask(&format!("/v1/products/{PRODUCT}/webhooks"), &hook);
+    let requests = sink(listener, String::new());
+
+    let mut setup = folder.setup(Generation::Os6);
+    (setup.profile.product_id, setup.profile.product_version) = (PRODUCT, 7);
+    let device = Device::new(identity(Generation::Os6, 0), Arc::new(setup), 7);
+    let mut devices = [Live::new(device, Ports::of(&server).udp())];
+    connect_all(&mut devices);
+    assert_eq!(publish_answered(&mut devices[0], "told", "x"), 0);
+    let request = requests.recv_timeout(SOON).expect("a request");
+    assert!(request.ends_with("v7."), "{request}");
+}
+
+#[test]
 fn a_delivery_that_was_open_when_the_server_died_is_made_by_the_next_one() {
     let folder = Folder::new();
     let (token, server) = (folder.token(), folder.serve_with(&HERE));

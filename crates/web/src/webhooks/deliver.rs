@@ -31,6 +31,8 @@ pub(crate) struct Hook {
     pub(crate) account: AccountId,
     pub(crate) product: Option<ProductId>,
     pub(crate) definition: Definition,
+    /// Whether a template names `PRODUCT_VERSION`.
+    pub(crate) tells_version: bool,
     /// When it was created or last replaced: earlier events cause nothing.
     pub(crate) since: Timestamp,
     /// Set once it is removed, disabled or replaced: what still waits is given up.
@@ -42,8 +44,16 @@ pub(crate) struct Hook {
 pub(crate) struct Job {
     pub(crate) hook: Arc<Hook>,
     pub(crate) event: Arc<Event>,
+    /// The firmware version of the device that made the event, if the webhook tells it.
+    pub(crate) version: Option<u16>,
     /// Attempts made or skipped before.
     pub(crate) attempts: usize,
+}
+
+impl Job {
+    fn occasion(&self) -> Occasion {
+        Occasion::of(&self.event, self.version)
+    }
 }
 
 /// How an attempt ended without success.
@@ -62,7 +72,7 @@ impl Shared {
             self.finished(job);
             return None;
         }
-        let occasion = Occasion::of(&job.event);
+        let occasion = job.occasion();
         let outgoing = match request(&job.hook.definition, &occasion) {
             Ok(outgoing) => outgoing,
             Err(why) => {
@@ -114,7 +124,7 @@ impl Shared {
         let shown = json!({"request": shown, "response": shown_answer(answer)});
         self.report(job, Counted::Succeeded, "success", shown);
         let hook = &job.hook;
-        let variables = Occasion::of(&job.event).variables();
+        let variables = job.occasion().variables();
         self.tell(job, &self.topics.sent, &variables, None, None).await;
         let default = match hook.product {
             Some(_) => &self.topics.product_response,
@@ -171,7 +181,7 @@ impl Shared {
     }
 
     async fn tell_failure(&self, job: &Job, why: &str) {
-        let variables = Occasion::of(&job.event).variables();
+        let variables = job.occasion().variables();
         let topic = job.hook.definition.error_topic.as_ref().unwrap_or(&self.topics.error);
         let data = EventData { format: 0, bytes: answer::cut(why, 512).as_bytes().into() };
         self.tell(job, topic, &variables, Some(0), Some(data)).await;

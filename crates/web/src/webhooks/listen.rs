@@ -163,17 +163,26 @@ impl Hook {
 impl Shared {
     /// Puts a webhook into the outbox.
     pub(crate) async fn submit(&self, hook: Arc<Hook>, event: Arc<Event>) {
-        let variables = Occasion::of(&event).variables();
+        let version = self.version_for(&hook, &event).await;
+        let variables = Occasion::of(&event, version).variables();
         let url = address(&hook.definition, &mut Renderer::new(&variables));
         // What has no address fails at its turn, with all others of its kind.
         let host = url.ok().and_then(|url| url.host_str().map(str::to_owned)).unwrap_or_default();
         let owner = hook.account.0;
         self.progress.began(hook.account, event.id);
-        let job = Job { hook, event, attempts: 0 };
+        let job = Job { hook, event, version, attempts: 0 };
         let dropped = self.outbox().push(Waiting { host, owner, job });
         self.news.notify_one();
         if let Some(dropped) = dropped {
             self.crowded_out(dropped.job).await;
         }
+    }
+
+    /// Asked once and before the first attempt, so that all attempts tell the same. Only the shard of
+    /// a device knows its version: it is not asked for webhooks that do not tell it.
+    async fn version_for(&self, hook: &Hook, event: &Event) -> Option<u16> {
+        let device = event.device().filter(|_| hook.tells_version && event.product.is_some())?;
+        let states = self.handle.states(&[device]).await;
+        states.first()?.firmware_version
     }
 }

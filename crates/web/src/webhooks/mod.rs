@@ -282,6 +282,7 @@ fn hook_of(webhook: &Webhook) -> Option<Hook> {
         account: webhook.account,
         product: webhook.product,
         definition: definition?,
+        tells_version: webhook.definition.contains("PRODUCT_VERSION"),
         since: webhook.updated_at,
         gone: AtomicBool::new(false),
     })

@@ -1,7 +1,5 @@
 //! What a template may say about the event that caused a request (`api/webhooks.md` §3, §4).
 
-use std::sync::Arc;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use model::Event;
@@ -19,12 +17,13 @@ pub(crate) struct Occasion {
     published_at: String,
     id: String,
     product: Option<u32>,
+    version: Option<u16>,
     account: String,
 }
 
 impl Occasion {
-    /// The occasion that an event is.
-    pub(crate) fn of(event: &Arc<Event>) -> Self {
+    /// The occasion that an event is, with the firmware version of the device that made it.
+    pub(crate) fn of(event: &Event, version: Option<u16>) -> Self {
         let device = match event.origin {
             Origin::Api => "api".into(),
             Origin::Device(id) => id.to_string(),
@@ -37,6 +36,7 @@ impl Occasion {
             published_at: event.published_at.to_string(),
             id: event.id.to_string(),
             product: event.product.map(|product| product.0),
+            version,
             account: event.account.to_string(),
         }
     }
@@ -72,6 +72,7 @@ impl Occasion {
         if let Some(product) = self.product {
             variables.insert("PRODUCT_ID".into(), json!(product));
             variables.insert("PRODUCT_USER_ID".into(), json!(self.account));
+            variables.insert("PRODUCT_VERSION".into(), json!(self.version));
         }
         variables.insert("PARTICLE_EVENT_BASE64".into(), json!(BASE64.encode(&text)));
         variables.insert("PARTICLE_EVENT_JSON".into(), json!(text));

@@ -169,8 +169,6 @@ fn add_headers(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use model::event::Origin;
     use model::{AccountId, DeviceId, Event, EventData, EventId, EventName, Timestamp};
     use serde_json::json;
@@ -182,7 +180,7 @@ mod tests {
         published_at=2026-01-31T12%3A34%3A56.789Z&coreid=abababababababababababab";
 
     fn occasion(data: &str) -> Occasion {
-        Occasion::of(&Arc::new(Event {
+        let event = Event {
             id: EventId(7),
             account: AccountId(1),
             origin: Origin::Device(DeviceId([0xab; 12])),
@@ -191,7 +189,8 @@ mod tests {
             data: Some(EventData { format: 0, bytes: data.as_bytes().into() }),
             ttl_s: 60,
             published_at: Timestamp(1_769_862_896_789),
-        }))
+        };
+        Occasion::of(&event, None)
     }
 
     fn made(extra: Value, data: &str) -> Result<Outgoing, RequestError> {
