@@ -44,12 +44,21 @@ pub(crate) async fn flash(
     Ok(Json(json!({"ok": true, "id": id, "status": "Update started", "message": "Update started"})))
 }
 
+/// Refuses to compile. The sources are read all the same: whoever still sends misses the answer.
+pub(crate) async fn compile(_caller: Caller) -> ApiError {
+    compiles_nothing()
+}
+
+fn compiles_nothing() -> ApiError {
+    let text = "This server compiles nothing: send one firmware binary (.bin)";
+    ApiError::errors(StatusCode::NOT_IMPLEMENTED, text)
+}
+
 async fn wanted_file(state: &State, caller: &Caller) -> Result<Bytes, ApiError> {
     let Some(upload) = caller.files.first() else { return of_product(state, caller).await };
     let is_source = SOURCES.iter().any(|ending| upload.name.to_ascii_lowercase().ends_with(ending));
     if caller.files.len() > 1 || is_source {
-        let text = "This server compiles nothing: send one firmware binary (.bin)";
-        return Err(ApiError::errors(StatusCode::NOT_IMPLEMENTED, text));
+        return Err(compiles_nothing());
     }
     Ok(upload.bytes.clone())
 }

@@ -41,7 +41,7 @@ use std::sync::LazyLock;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::{get, put};
+use axum::routing::{get, post, put};
 use axum::{Router, middleware};
 use tower_http::cors::{Any, CorsLayer};
 use utoipa::openapi::OpenApi;
@@ -117,10 +117,12 @@ fn described(description: &OpenApi) -> Router<State> {
     Router::new().route("/openapi.json", get(data)).route("/docs", get(html))
 }
 
-/// Routes of the vendor's cloud that paths of ours would take for others: they answer as those that
-/// do not exist.
+/// Routes of the vendor's cloud that are no operations here. Clients compile before they flash, and
+/// are told why not; what paths of ours would take for others answers as if it did not exist.
 fn not_offered() -> Router<State> {
+    let sources_max = DefaultBodyLimit::max(flash::FLASH_BYTES_MAX);
     Router::new()
+        .route("/v1/binaries", post(flash::compile).layer(sources_max))
         .route("/v1/devices/{device}/unprotect", put(unknown_route))
         .route("/v1/devices/{device}/backup_files", put(unknown_route))
         .route("/v1/products/{product}/devices/{device}/unprotect", put(unknown_route))

@@ -159,6 +159,11 @@ async fn flashing_says_what_is_wrong_before_anything_is_sent() {
     flash("app.bin", good.build()[..9_999].to_vec()).await.refused(400);
     flash("app.ino", b"void setup() {}".to_vec()).await.refused(501);
     world.ask("PUT", &path, &token, json!({"app_id": "tinker"})).await.refused(501);
+    let sources = vec![b'/'; 300_000];
+    let refused = world.send_file("POST", "/v1/binaries", &token, "app.ino", &sources, &[]).await;
+    let refused = refused.refused(501);
+    assert!(refused["error"].as_str().is_some_and(|text| text.contains("compiles nothing")));
+    world.ask("POST", "/v1/binaries", "", Value::Null).await.refused(400);
     let unknown = json!({"product_id": 10_999, "version": 1});
     world.ask("PUT", &path, &token, unknown).await.refused(404);
     let shown = world.ask("GET", &path, &token, Value::Null).await.ok();
