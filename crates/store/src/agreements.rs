@@ -94,7 +94,8 @@ pub trait Agreements: Send + Sync {
     async fn decide(&self, decided: &Decided) -> Result<(), StoreError>;
     /// What all accounts with an agreement used in their open periods.
     async fn open_usages(&self) -> Result<Vec<OpenUsage>, StoreError>;
-    /// How many devices each account pays for; accounts without devices excepted.
+    /// How many devices each account pays for; accounts without devices excepted. The owner of a
+    /// product that does not exist is nobody: then the device's own pays.
     async fn paid_devices(&self) -> Result<Vec<(AccountId, u64)>, StoreError>;
     /// How many devices this account pays for.
     async fn paid_devices_of(&self, account: AccountId) -> Result<u64, StoreError>;

@@ -156,6 +156,9 @@ async fn the_owner_of_a_product_pays_for_its_devices() {
             (2, Some(user), Some(product.id)),
             (3, None, Some(product.id)),
             (4, None, None),
+            // In a product that does not exist.
+            (5, Some(user), Some(model::ProductId(8))),
+            (6, None, Some(model::ProductId(8))),
         ] {
             let id = DeviceId([number; 12]);
             let device = NewDevice {
@@ -170,9 +173,9 @@ async fn the_owner_of_a_product_pays_for_its_devices() {
             store.devices().insert(&device, NOW).await.expect("new");
         }
         let agreements = store.agreements();
-        assert_eq!(agreements.paid_devices().await.expect("read"), [(vendor, 2), (user, 1)]);
+        assert_eq!(agreements.paid_devices().await.expect("read"), [(vendor, 2), (user, 2)]);
         assert_eq!(agreements.paid_devices_of(vendor).await.expect("read"), 2);
-        assert_eq!(agreements.paid_devices_of(user).await.expect("read"), 1);
+        assert_eq!(agreements.paid_devices_of(user).await.expect("read"), 2);
     })
     .await;
 }

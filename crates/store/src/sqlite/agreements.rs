@@ -69,7 +69,7 @@ impl Agreements for Tables {
     }
 
     async fn paid_devices(&self) -> Result<Vec<(AccountId, u64)>, StoreError> {
-        let sql = "SELECT CASE WHEN d.product IS NULL THEN d.account ELSE p.account END AS payer, \
+        let sql = "SELECT COALESCE(p.account, d.account) AS payer, \
                    COUNT(*) FROM devices AS d LEFT JOIN products AS p ON p.id = d.product \
                    GROUP BY payer HAVING payer IS NOT NULL";
         let rows = sqlx::query(sql).fetch_all(&self.pool).await.map_err(failed)?;
@@ -78,7 +78,8 @@ impl Agreements for Tables {
     }
 
     async fn paid_devices_of(&self, account: AccountId) -> Result<u64, StoreError> {
-        let sql = "SELECT (SELECT COUNT(*) FROM devices WHERE account = $1 AND product IS NULL) + \
+        let sql = "SELECT (SELECT COUNT(*) FROM devices AS d WHERE d.account = $1 AND NOT EXISTS \
+                   (SELECT 1 FROM products AS p WHERE p.id = d.product)) + \
                    (SELECT COUNT(*) FROM devices WHERE product IN \
                    (SELECT id FROM products WHERE account = $1))";
         let query = sqlx::query(sql).bind(number(account.0));
