@@ -258,7 +258,8 @@ impl Billing {
         Ok(Standing { keeper, usage })
     }
 
-    /// Leave to add so many devices to an account: hold it until they are stored.
+    /// Leave to add so many devices to an account: hold it until they are stored. None are never too many,
+    /// whatever the account has.
     ///
     /// # Errors
     /// Its plan does not allow so many; no such account; or the store fails.
@@ -272,7 +273,7 @@ impl Billing {
         let standing = self.last_standing(account, now).await?;
         let held = standing.usage.devices;
         match standing.keeper.terms().devices_max() {
-            Some(max) if held.saturating_add(more) > max => {
+            Some(max) if more > 0 && held.saturating_add(more) > max => {
                 metrics::devices_refused(more);
                 Err(BillingError::TooManyDevices { max, held, more })
             }
