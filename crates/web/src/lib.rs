@@ -17,6 +17,7 @@ mod metrics;
 mod mfa;
 mod paging;
 pub mod password;
+mod payer;
 mod rights;
 mod routes;
 mod scope;

@@ -8,11 +8,12 @@ use axum::http::StatusCode;
 use model::{AccountId, ApplicationDescription, DeviceId, DeviceState};
 use rand::Rng;
 use serde_json::{Map, Value, json};
-use store::{Device, NewDevice};
+use store::{Device, DeviceKey, NewDevice};
 
 use crate::api::{flash, groups};
-use crate::caller::{Caller, OwnedDevice};
+use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
+use crate::payer::{payer_of, permit};
 use crate::scope::Scope;
 use crate::state::{State, utc_now};
 
@@ -97,26 +98,25 @@ pub(crate) async fn described(
     Ok(state.store.devices().application(id).await?.map(Arc::new))
 }
 
-/// `{id}` claims a device that nobody owns.
+/// `{id}` claims a device that nobody owns; `{product_id}` alone makes one.
 pub(crate) async fn claim(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    if !caller.fields.has("id") && caller.fields.has("product_id") {
-        return create(&state, &caller).await;
-    }
+    let is_new = !caller.fields.has("id") && caller.fields.has("product_id");
+    if is_new { create(&state, &caller).await } else { claim_known(&state, &caller).await }
+}
+
+async fn claim_known(state: &State, caller: &Caller) -> Result<Json<Value>, ApiError> {
     let text = caller.fields.required("id")?;
     let id: DeviceId = text.parse().map_err(|_| unknown_to_claim())?;
     let account = caller.actor.account;
-    if !is_own(&state, id, account).await? {
-        let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
-        // Somebody may have claimed it while the permit was waited for; who holds one is alone.
-        if !is_own(&state, id, account).await? {
-            state.store.devices().set_owner(id, Some(account), utc_now()).await?;
-            state.handle.device_changed(id).await?;
-        }
+    let device = claimable(state, id, account).await?;
+    if device.account.is_none() {
+        take(state, &device, account).await?;
+        state.handle.device_changed(id).await?;
     }
-    let online = state_of(&state, id).await.is_some_and(|live| live.online);
+    let online = state_of(state, id).await.is_some_and(|live| live.online);
     Ok(Json(json!({
         "user_id": account.to_string(),
         "id": id.to_string(),
@@ -125,18 +125,29 @@ pub(crate) async fn claim(
     })))
 }
 
-/// Whether the account has the device already; one that has another owner is refused.
-async fn is_own(state: &State, id: DeviceId, account: AccountId) -> Result<bool, ApiError> {
-    let device = state.store.devices().get(id).await?.ok_or_else(unknown_to_claim)?;
-    match device.account {
-        None => Ok(false),
-        Some(owner) if owner == account => Ok(true),
-        Some(_) => {
-            let text =
-                "That belongs to someone else. To request a transfer, ask its owner to unclaim it";
-            Err(ApiError::errors(StatusCode::FORBIDDEN, text))
-        }
+/// Gives a device that nobody owned to the account.
+pub(crate) async fn take(
+    state: &State,
+    device: &Device,
+    account: AccountId,
+) -> Result<(), ApiError> {
+    let payer = payer_of(state, device).await?;
+    let _permit = permit(state, payer, payer.unwrap_or(account)).await?;
+    // Somebody may have claimed it while the permit was waited for; who holds one is alone.
+    if claimable(state, device.id, account).await?.account.is_none() {
+        state.store.devices().set_owner(device.id, Some(account), utc_now()).await?;
     }
+    Ok(())
+}
+
+/// The device, if nobody has it or the account itself; one that has another owner is refused.
+async fn claimable(state: &State, id: DeviceId, account: AccountId) -> Result<Device, ApiError> {
+    let device = state.store.devices().get(id).await?.ok_or_else(unknown_to_claim)?;
+    if device.account.is_none_or(|owner| owner == account) {
+        return Ok(device);
+    }
+    let text = "That belongs to someone else. To request a transfer, ask its owner to unclaim it";
+    Err(ApiError::errors(StatusCode::FORBIDDEN, text))
 }
 
 fn unknown_to_claim() -> ApiError {
@@ -144,30 +155,47 @@ fn unknown_to_claim() -> ApiError {
 }
 
 /// A new device of the caller, with an id of this server and without a key: that is sent afterwards.
-/// Numbers of platforms stand for no product.
 async fn create(state: &State, caller: &Caller) -> Result<Json<Value>, ApiError> {
     let number = caller.fields.required("product_id")?;
-    let platform = number.parse::<u16>().ok().filter(|number| u32::from(*number) < FIRST_PRODUCT);
-    let product = match platform {
-        Some(_) => None,
-        None => Some(caller.actor.product(state, &number).await?),
-    };
-    let account = caller.actor.account;
     let mut id = [0; 12];
     rand::rng().fill_bytes(&mut id);
+    let id = DeviceId(id);
+    make(state, &caller.actor, id, Some(&number), None).await?;
+    state.handle.device_changed(id).await?;
+    let account = caller.actor.account;
+    Ok(Json(json!({"id": id.to_string(), "user_id": account.to_string(), "ok": true})))
+}
+
+/// A new device of the actor, in the product of this number, which must be one that the actor may add to.
+/// Numbers of platforms stand for no product.
+pub(crate) async fn make(
+    state: &State,
+    actor: &Actor,
+    id: DeviceId,
+    number: Option<&str>,
+    key: Option<DeviceKey>,
+) -> Result<(), ApiError> {
+    let platform = number.and_then(platform_of);
+    let product = match number.filter(|_| platform.is_none()) {
+        Some(number) => Some(actor.product(state, number).await?),
+        None => None,
+    };
+    let payer = product.as_ref().map_or(actor.account, |product| product.account);
     let device = NewDevice {
-        id: DeviceId(id),
-        account: Some(account),
+        id,
+        account: Some(actor.account),
         product: product.as_ref().map(|product| product.id),
         name: None,
         platform: platform.or_else(|| product.map(|product| product.platform)),
-        key: None,
+        key,
         first_use: false,
     };
-    let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
-    state.store.devices().insert(&device, utc_now()).await?;
-    state.handle.device_changed(device.id).await?;
-    Ok(Json(json!({"id": device.id.to_string(), "user_id": account.to_string(), "ok": true})))
+    let _permit = permit(state, None, payer).await?;
+    Ok(state.store.devices().insert(&device, utc_now()).await?)
+}
+
+fn platform_of(number: &str) -> Option<u16> {
+    number.parse().ok().filter(|number| u32::from(*number) < FIRST_PRODUCT)
 }
 
 pub(crate) async fn unclaim(

@@ -13,6 +13,7 @@ use crate::api::{devices, groups};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::paging::Page;
+use crate::payer::{payer_of, permit};
 use crate::scope::{Scope, product_of};
 use crate::state::{State, utc_now};
 
@@ -62,10 +63,11 @@ pub(crate) async fn add(
         return Err(ApiError::bad_request("id, ids or a file with device ids is required"));
     }
     let (mut updated, mut invalid) = (Vec::new(), Vec::new());
-    for line in asked {
-        match add_one(&state, &caller, &product, &line).await? {
+    let by = caller.actor.account;
+    for asked in asked {
+        match add_one(&state, by, &product, &asked).await? {
             Some(id) => updated.push(id.to_string()),
-            None => invalid.push(line.id),
+            None => invalid.push(asked.id),
         }
     }
     Ok(Json(json!({
@@ -112,6 +114,7 @@ pub(crate) async fn remove(
         state.store.teams().deny(product, device.id(), utc_now()).await?;
     }
     put_into(&state, &device.0, None).await?;
+    state.handle.device_changed(device.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -240,20 +243,20 @@ fn asked(caller: &Caller) -> Vec<Asked> {
     asked
 }
 
+/// Tells the shard of a device that is in the product already as well: it may not have been told.
 async fn add_one(
     state: &State,
-    caller: &Caller,
+    by: AccountId,
     product: &Product,
     asked: &Asked,
 ) -> Result<Option<DeviceId>, ApiError> {
     let Ok(id) = asked.id.parse::<DeviceId>() else { return Ok(None) };
     let Some(device) = state.store.devices().get(id).await? else { return Ok(None) };
-    if device.product != Some(product.id) && !join(state, caller, product, &device).await? {
+    if device.product != Some(product.id) && !join(state, by, product, &device).await? {
         return Ok(None);
     }
-    if state.store.teams().allow(product.id, id).await? {
-        state.handle.device_changed(id).await?;
-    }
+    state.store.teams().allow(product.id, id).await?;
+    state.handle.device_changed(id).await?;
     match &asked.serial {
         Some(serial) => Ok(set_serial(state, id, serial).await?.then_some(id)),
         None => Ok(Some(id)),
@@ -263,19 +266,17 @@ async fn add_one(
 /// Puts a device into the product, if nobody else has a say in it.
 async fn join(
     state: &State,
-    caller: &Caller,
+    by: AccountId,
     product: &Product,
     device: &Device,
 ) -> Result<bool, ApiError> {
     let account = product.account;
-    let is_free =
-        device.account.is_none_or(|owner| owner == account || owner == caller.actor.account);
+    let is_free = device.account.is_none_or(|owner| owner == account || owner == by);
     let is_ours = is_free || is_customers(state, product, device).await?;
-    if !is_ours || !leaves_its_product(state, caller, device).await? {
+    if !is_ours || !leaves_its_product(state, by, device).await? {
         return Ok(false);
     }
-    let more = u64::from(device.account.is_none());
-    let _permit = state.handle.billing().devices_permit(account, more, utc_now()).await?;
+    let _permit = permit(state, payer_of(state, device).await?, account).await?;
     put_into(state, device, Some(product.id)).await?;
     Ok(true)
 }
@@ -291,7 +292,7 @@ async fn put_into(
     for changed in device.product.into_iter().chain(product) {
         state.updates.product_changed(changed).await;
     }
-    Ok(state.handle.device_changed(device.id).await?)
+    Ok(())
 }
 
 async fn is_customers(state: &State, product: &Product, device: &Device) -> Result<bool, ApiError> {
@@ -314,10 +315,10 @@ async fn set_serial(state: &State, id: DeviceId, serial: &str) -> Result<bool, A
 /// Whether a device may leave the product it is in: only one of the caller's own.
 async fn leaves_its_product(
     state: &State,
-    caller: &Caller,
+    by: AccountId,
     device: &Device,
 ) -> Result<bool, ApiError> {
     let Some(product) = device.product else { return Ok(true) };
     let known = state.store.products().get(product).await?;
-    Ok(known.is_none_or(|known| known.account == caller.actor.account))
+    Ok(known.is_none_or(|known| known.account == by))
 }

@@ -3,11 +3,12 @@
 use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
-use model::{AccountId, DeviceId, KeyHash, ProductId};
+use model::{AccountId, DeviceId, KeyHash};
 use secure::keys::PublicKey;
 use serde_json::{Value, json};
-use store::{Device, DeviceKey, NewDevice};
+use store::{Device, DeviceKey};
 
+use crate::api::devices;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::state::{State, utc_now};
@@ -21,15 +22,23 @@ pub(crate) async fn provision(
         .parse()
         .map_err(|_| ApiError::errors(StatusCode::BAD_REQUEST, "A device id is 24 hex digits"))?;
     let key = parse_key(&caller.fields.required("publicKey")?)?;
-    let product = caller.fields.number("product_id")?.and_then(|id| u32::try_from(id).ok());
-    let account = caller.actor.account;
-    match state.store.devices().get(id).await? {
-        None => create(&state, id, account, product, &key).await?,
-        Some(device) if device.account == Some(account) => replace(&state, id, &key).await?,
-        Some(device) => claim(&state, &device, account, &key).await?,
-    }
+    store_key(&state, &caller, id, &key).await?;
     state.handle.device_changed(id).await?;
     Ok(Json(json!({"ok": true, "id": id.to_string()})))
+}
+
+async fn store_key(
+    state: &State,
+    caller: &Caller,
+    id: DeviceId,
+    key: &DeviceKey,
+) -> Result<(), ApiError> {
+    let account = caller.actor.account;
+    match state.store.devices().get(id).await? {
+        None => create(state, caller, id, key).await,
+        Some(device) if device.account == Some(account) => replace(state, id, key).await,
+        Some(device) => claim(state, &device, account, key).await,
+    }
 }
 
 fn parse_key(text: &str) -> Result<DeviceKey, ApiError> {
@@ -42,24 +51,13 @@ fn parse_key(text: &str) -> Result<DeviceKey, ApiError> {
 
 async fn create(
     state: &State,
+    caller: &Caller,
     id: DeviceId,
-    account: AccountId,
-    product: Option<u32>,
     key: &DeviceKey,
 ) -> Result<(), ApiError> {
     warn_if_shared(state, id, key).await?;
-    let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
-    let device = NewDevice {
-        id,
-        account: Some(account),
-        product: product.map(ProductId),
-        name: None,
-        platform: None,
-        key: Some(key.clone()),
-        first_use: false,
-    };
-    state.store.devices().insert(&device, utc_now()).await?;
-    Ok(())
+    let product = caller.fields.text("product_id").filter(|number| !number.is_empty());
+    devices::make(state, &caller.actor, id, product.as_deref(), Some(key.clone())).await
 }
 
 async fn replace(state: &State, id: DeviceId, key: &DeviceKey) -> Result<(), ApiError> {
@@ -80,11 +78,10 @@ async fn claim(
         let text = "That device belongs to someone else or has another key";
         return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
     }
-    let _permit = state.handle.billing().devices_permit(account, 1, utc_now()).await?;
+    devices::take(state, device, account).await?;
     if device.key.is_none() {
         replace(state, device.id, key).await?;
     }
-    state.store.devices().set_owner(device.id, Some(account), utc_now()).await?;
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use model::{AccountId, ProductId, Timestamp};
 use serde_json::{Value, json};
 use store::{Client, FileHash, Group, Product, ProductFirmware, TokenHash, Webhook};
 
-use crate::support::{Answer, OWNER, PASSWORD, World};
+use crate::support::{Answer, KEY, OWNER, PASSWORD, World};
 
 /// What a stranger gets who names the owner's things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,10 +54,12 @@ fn row(
 
 /// Those that destroy come last.
 fn rows() -> Vec<Row> {
+    use Member::AsOwner;
     use Stranger::{Nothing, Own, Told};
     let none = || Value::Null;
     let password = json!({"grant_type": "password", "username": OWNER, "password": PASSWORD});
     let key = json!({"publicKey": KEY});
+    let placed = json!({"publicKey": KEY, "product_id": "{product}"});
     let hook = || json!({"event": "taken", "url": "http://h.example/"});
     let product = || json!({"product": {"name": "New", "platform_id": 12}});
     let release = || json!({"version": 1, "product_default": true});
@@ -115,6 +117,7 @@ fn rows() -> Vec<Row> {
         row("GET", "/v1/devices/{device}/events/", none(), Nothing, 200),
         row("GET", "/v1/devices/{device}/events/a", none(), Nothing, 200),
         row("POST", "/v1/provisioning/{device}", key, Told(403), 200),
+        Row { member: AsOwner, ..row("POST", "/v1/provisioning/{new}", placed, Nothing, 200) },
         Row { nobody: 200, ..row("GET", "/v1/build_targets", none(), Own, 200) },
         row("GET", "/v1/serial_numbers/{serial}", none(), Nothing, 200),
         row("GET", "/v1/user/service_agreements", none(), Own, 200),
@@ -262,12 +265,6 @@ fn rows() -> Vec<Row> {
     ]
 }
 
-/// A public key on P-256 that no device has.
-const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
-MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsYudQ7uh1yymVr+MFKqpolygfzrS\n\
-9lpXPfyxUmQIma2I4zFLeHFlsf8oUeKDfw95HPiwALKMglmiSgvviP7nww==\n\
------END PUBLIC KEY-----\n";
-
 /// The id of the owner's OAuth client.
 const CLIENT: &str = "private-client";
 /// The id of an OAuth client of the owner's product.
@@ -395,6 +392,7 @@ impl Names {
             ("{webhook}", "private-webhook".into()),
             ("{phook}", "private-product-webhook".into()),
             ("{nothing}", "0".repeat(40)),
+            ("{new}", "9".repeat(24)),
             ("{report}", "1".into()),
             ("{secret}", REPORT.into()),
         ])
@@ -414,6 +412,7 @@ impl Names {
             ("{webhook}", "nobodys-webhook".into()),
             ("{phook}", "nobodys-webhook".into()),
             ("{nothing}", "0".repeat(40)),
+            ("{new}", "9".repeat(24)),
             ("{report}", "9".into()),
             ("{secret}", "nobodys-report".into()),
         ])

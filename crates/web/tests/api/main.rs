@@ -4,6 +4,7 @@ mod access;
 mod console;
 mod firmware;
 mod health;
+mod payers;
 mod products;
 mod sink;
 mod support;

@@ -24,6 +24,12 @@ pub(crate) const OWNER: &str = "owner@example.org";
 /// Somebody else with an account of the same server.
 pub(crate) const STRANGER: &str = "stranger@example.net";
 
+/// A public key on P-256 that no device has.
+pub(crate) const KEY: &str = "-----BEGIN PUBLIC KEY-----\n\
+MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEsYudQ7uh1yymVr+MFKqpolygfzrS\n\
+9lpXPfyxUmQIma2I4zFLeHFlsf8oUeKDfw95HPiwALKMglmiSgvviP7nww==\n\
+-----END PUBLIC KEY-----\n";
+
 /// A server with two accounts, the first of which owns a device.
 pub(crate) struct World {
     pub(crate) store: Arc<Store>,
