@@ -24,6 +24,7 @@ mod scope;
 mod serve;
 mod sse;
 mod state;
+mod telling;
 mod token;
 mod webhooks;
 

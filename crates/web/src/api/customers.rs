@@ -15,6 +15,7 @@ use crate::paging::Page;
 use crate::rights;
 use crate::scope::{parameter, product_of};
 use crate::state::{State, utc_now};
+use crate::telling::to_the_end;
 use crate::token::TokenRequest;
 
 /// Customers of a page, by default.
@@ -94,11 +95,7 @@ pub(crate) async fn remove(
     caller: Caller,
 ) -> Result<StatusCode, ApiError> {
     let customer = named(&state, &caller, &path).await?;
-    let devices = state.store.devices().list(customer.account).await?;
-    state.store.accounts().delete(customer.account).await?;
-    for device in devices {
-        state.handle.device_changed(device.id).await?;
-    }
+    to_the_end(async move { users::delete_account(&state, customer.account).await }).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -16,6 +16,7 @@ use crate::error::ApiError;
 use crate::payer::{payer_of, permit};
 use crate::scope::Scope;
 use crate::state::{State, utc_now};
+use crate::telling::to_the_end;
 
 /// Longest device name and notes, in bytes.
 const NAME_BYTES_MAX: usize = 128;
@@ -104,7 +105,10 @@ pub(crate) async fn claim(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let is_new = !caller.fields.has("id") && caller.fields.has("product_id");
-    if is_new { create(&state, &caller).await } else { claim_known(&state, &caller).await }
+    to_the_end(async move {
+        if is_new { create(&state, &caller).await } else { claim_known(&state, &caller).await }
+    })
+    .await
 }
 
 async fn claim_known(state: &State, caller: &Caller) -> Result<Json<Value>, ApiError> {
@@ -114,8 +118,9 @@ async fn claim_known(state: &State, caller: &Caller) -> Result<Json<Value>, ApiE
     let device = claimable(state, id, account).await?;
     if device.account.is_none() {
         take(state, &device, account).await?;
-        state.handle.device_changed(id).await?;
     }
+    // One that the caller has already as well: its shard may not have been told.
+    state.handle.device_changed(id).await?;
     let online = state_of(state, id).await.is_some_and(|live| live.online);
     Ok(Json(json!({
         "user_id": account.to_string(),
@@ -204,9 +209,17 @@ pub(crate) async fn unclaim(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let device = caller.actor.device(&state, &device).await?;
-    state.store.devices().set_owner(device.id(), None, utc_now()).await?;
-    state.handle.device_changed(device.id()).await?;
+    release(state, device.id()).await?;
     Ok(Json(json!({"ok": true})))
+}
+
+/// Takes a device from its owner.
+pub(crate) async fn release(state: State, device: DeviceId) -> Result<(), ApiError> {
+    to_the_end(async move {
+        state.store.devices().set_owner(device, None, utc_now()).await?;
+        Ok(state.handle.device_changed(device).await?)
+    })
+    .await
 }
 
 /// One of `name`, `notes` and `signal`.

@@ -16,6 +16,7 @@ use crate::paging::Page;
 use crate::payer::{payer_of, permit};
 use crate::scope::{Scope, product_of};
 use crate::state::{State, utc_now};
+use crate::telling::to_the_end;
 
 /// Devices of a page, by default.
 const PAGE_DEFAULT: u64 = 25;
@@ -65,9 +66,11 @@ pub(crate) async fn add(
     let (mut updated, mut invalid) = (Vec::new(), Vec::new());
     let by = caller.actor.account;
     for asked in asked {
-        match add_one(&state, by, &product, &asked).await? {
+        let (id, state, product) = (asked.id.clone(), state.clone(), product.clone());
+        let added = to_the_end(async move { add_one(&state, by, &product, &asked).await });
+        match added.await? {
             Some(id) => updated.push(id.to_string()),
-            None => invalid.push(asked.id),
+            None => invalid.push(id),
         }
     }
     Ok(Json(json!({
@@ -110,12 +113,15 @@ pub(crate) async fn remove(
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let device = scope.device(&state, &caller.actor, &path).await?;
     let denied = scope.product.filter(|_| caller.fields.flag("deny"));
-    if let Some(product) = denied {
-        state.store.teams().deny(product, device.id(), utc_now()).await?;
-    }
-    put_into(&state, &device.0, None).await?;
-    state.handle.device_changed(device.id()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    to_the_end(async move {
+        if let Some(product) = denied {
+            state.store.teams().deny(product, device.id(), utc_now()).await?;
+        }
+        put_into(&state, &device.0, None).await?;
+        state.handle.device_changed(device.id()).await?;
+        Ok(StatusCode::NO_CONTENT)
+    })
+    .await
 }
 
 /// Takes the device from the user who claimed it; it stays in the product.
@@ -126,8 +132,7 @@ pub(crate) async fn remove_owner(
 ) -> Result<StatusCode, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let device = scope.device(&state, &caller.actor, &path).await?;
-    state.store.devices().set_owner(device.id(), None, utc_now()).await?;
-    state.handle.device_changed(device.id()).await?;
+    devices::release(state, device.id()).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

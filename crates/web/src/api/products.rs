@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
-use model::{ProductId, Refusal};
+use model::ProductId;
 use serde_json::{Map, Value, json};
 use store::{Product, StoreError};
 
@@ -11,6 +11,7 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::scope::product_of;
 use crate::state::{State, utc_now};
+use crate::telling::{tell_devices, to_the_end};
 
 /// Longest name, and longest description, in bytes.
 const NAME_BYTES_MAX: usize = 64;
@@ -87,25 +88,14 @@ pub(crate) async fn change(
         location_opt_in: opt_in_of(fields)?.unwrap_or(before.location_opt_in),
         ..before.clone()
     };
-    state.store.products().update(&after).await?;
-    if after.location_opt_in != before.location_opt_in {
-        tell_devices(&state, after.id).await?;
-    }
-    Ok(Json(json!({"ok": true, "product": shown(&after)})))
-}
-
-/// All devices are told, even if the caller goes away meanwhile.
-async fn tell_devices(state: &State, product: ProductId) -> Result<(), ApiError> {
-    let devices = state.store.products().devices(product).await?;
-    let handle = state.handle.clone();
-    let told = tokio::spawn(async move {
-        for device in devices {
-            handle.device_changed(device).await?;
+    to_the_end(async move {
+        state.store.products().update(&after).await?;
+        if after.location_opt_in != before.location_opt_in {
+            tell_devices(&state, state.store.products().devices(after.id).await?).await?;
         }
-        Ok::<_, Refusal>(())
-    });
-    told.await.unwrap_or(Err(Refusal::Unavailable))?;
-    Ok(())
+        Ok(Json(json!({"ok": true, "product": shown(&after)})))
+    })
+    .await
 }
 
 /// A product's fields, within an object `product` or not.

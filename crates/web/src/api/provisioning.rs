@@ -12,6 +12,7 @@ use crate::api::devices;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::state::{State, utc_now};
+use crate::telling::to_the_end;
 
 pub(crate) async fn provision(
     Shared(state): Shared<State>,
@@ -22,9 +23,12 @@ pub(crate) async fn provision(
         .parse()
         .map_err(|_| ApiError::errors(StatusCode::BAD_REQUEST, "A device id is 24 hex digits"))?;
     let key = parse_key(&caller.fields.required("publicKey")?)?;
-    store_key(&state, &caller, id, &key).await?;
-    state.handle.device_changed(id).await?;
-    Ok(Json(json!({"ok": true, "id": id.to_string()})))
+    to_the_end(async move {
+        store_key(&state, &caller, id, &key).await?;
+        state.handle.device_changed(id).await?;
+        Ok(Json(json!({"ok": true, "id": id.to_string()})))
+    })
+    .await
 }
 
 async fn store_key(

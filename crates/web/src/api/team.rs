@@ -7,11 +7,13 @@ use model::ProductId;
 use serde_json::{Value, json};
 use store::{Account, Member};
 
+use crate::api::users;
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::rights::{self, Role};
 use crate::scope::{parameter, product_of};
 use crate::state::{State, utc_now};
+use crate::telling::to_the_end;
 use crate::token::{TokenLife, TokenRequest, issue, random_token};
 
 /// Members of one team.
@@ -94,7 +96,7 @@ pub(crate) async fn remove(
     let (member, account) = named(&state, &caller, &path).await?;
     state.store.teams().remove_member(member.product, account.id).await?;
     if member.programmatic {
-        state.store.accounts().delete(account.id).await?;
+        to_the_end(async move { users::delete_account(&state, account.id).await }).await?;
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
-use model::{DeviceId, ProductId};
+use model::{AccountId, ProductId};
 use serde_json::{Value, json};
 use store::{Account, StoreError, TokenHash};
 
@@ -14,6 +14,7 @@ use crate::caller::{Anonymous, Caller};
 use crate::error::ApiError;
 use crate::password::{PASSWORD_BYTES_MAX, PASSWORD_BYTES_MIN};
 use crate::state::{Registration, State, utc_now};
+use crate::telling::{tell_devices, to_the_end};
 use crate::token::random_token;
 
 /// Longest e-mail address, in bytes (RFC 5321 §4.5.3.1.3, less the brackets).
@@ -110,40 +111,48 @@ pub(crate) async fn delete(
 ) -> Result<Json<Value>, ApiError> {
     let account = account(&state, &caller.actor).await?;
     check_password(&state, &account, caller.fields.text("password")).await?;
+    to_the_end(async move {
+        delete_with_products(&state, account.id).await?;
+        Ok(Json(json!({"ok": true})))
+    })
+    .await
+}
+
+async fn delete_with_products(state: &State, account: AccountId) -> Result<(), ApiError> {
     let mut devices: Vec<_> =
-        state.store.devices().list(account.id).await?.iter().map(|device| device.id).collect();
-    let products = state.store.products().list(account.id).await?;
+        state.store.devices().list(account).await?.iter().map(|device| device.id).collect();
+    let products = state.store.products().list(account).await?;
     for product in &products {
         devices.extend(state.store.products().devices(product.id).await?);
         devices.extend(state.store.teams().denied(product.id).await?);
-        devices.extend(delete_those_of(&state, product.id).await?);
+        delete_those_of(state, product.id).await?;
     }
-    state.store.accounts().delete(account.id).await?;
+    state.store.accounts().delete(account).await?;
     for product in products {
         state.updates.product_changed(product.id).await;
     }
-    state.webhooks.changed(account.id).await?;
-    for device in devices {
-        state.handle.device_changed(device).await?;
-    }
-    Ok(Json(json!({"ok": true})))
+    tell_devices(state, devices).await?;
+    Ok(state.webhooks.changed(account).await?)
 }
 
-/// Deletes the accounts that are there for a product alone: customers and API users. Gives the devices
-/// that customers had.
-async fn delete_those_of(state: &State, product: ProductId) -> Result<Vec<DeviceId>, ApiError> {
-    let mut devices = Vec::new();
+/// Deletes the accounts that are there for a product alone: customers and API users.
+async fn delete_those_of(state: &State, product: ProductId) -> Result<(), ApiError> {
     for customer in state.store.teams().customers(product).await? {
-        let owned = state.store.devices().list(customer.account).await?;
-        devices.extend(owned.iter().map(|device| device.id));
-        state.store.accounts().delete(customer.account).await?;
+        delete_account(state, customer.account).await?;
     }
     for member in state.store.teams().members(product).await? {
         if member.programmatic {
-            state.store.accounts().delete(member.account).await?;
+            delete_account(state, member.account).await?;
         }
     }
-    Ok(devices)
+    Ok(())
+}
+
+/// Its devices have no owner afterwards.
+pub(crate) async fn delete_account(state: &State, account: AccountId) -> Result<(), ApiError> {
+    let devices = state.store.devices().list(account).await?;
+    state.store.accounts().delete(account).await?;
+    tell_devices(state, devices.iter().map(|device| device.id).collect()).await
 }
 
 /// Says the same, in about the same time, whether or not there is such an account.

@@ -2,6 +2,7 @@
 
 mod access;
 mod console;
+mod departures;
 mod firmware;
 mod health;
 mod payers;
