@@ -13,6 +13,11 @@ use super::{Item, World};
 use crate::device::Device;
 use crate::network::Conditions;
 
+/// How long an answer may be on its way: a device repeats it for 90 s.
+const ANSWER_LIFE: Duration = Duration::from_secs(110);
+/// Stops of the server within that time, at most.
+const STOPS_MAX: usize = 3;
+
 /// How the network is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Weather {
@@ -75,8 +80,13 @@ impl World {
         }
     }
 
-    /// The server will stop between two of its next steps.
+    /// The server will stop between two of its next steps, if it did not too often: four processes within
+    /// the life of an answer have tokens of their own, the fifth those of the first.
     fn arm_crash(&mut self) {
+        let is_recent = |at: &&Mono| self.now.since(**at) < ANSWER_LIFE;
+        if self.stops.iter().rev().take_while(is_recent).count() >= STOPS_MAX {
+            return;
+        }
         let steps = self.random.random_range(1..200);
         self.note(|_| format!("the server stops after {steps} steps"));
         if let Some(cloud) = self.cloud() {

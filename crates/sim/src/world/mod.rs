@@ -136,6 +136,8 @@ struct World {
     next_stream: u64,
     next_request: u64,
     crashes: u32,
+    /// When the server stopped.
+    stops: Vec<Mono>,
     started_at: Mono,
     healed_after: Duration,
     lines: VecDeque<String>,
@@ -210,6 +212,7 @@ impl World {
             next_stream: 0,
             next_request: 0,
             crashes: 0,
+            stops: Vec::new(),
             started_at: now,
             healed_after: Duration::ZERO,
             lines: VecDeque::new(),

@@ -252,6 +252,7 @@ impl World {
     /// What follows for everybody else.
     fn server_stopped(&mut self) {
         self.crashes += 1;
+        self.stops.push(self.now);
         self.note(|_| "the server stops".into());
         self.judge.server_stopped(self.now);
         self.judge.callers_left();

@@ -22,7 +22,9 @@ impl Judge {
             Observation::Called { argument, .. } => self.executed(index, argument),
             Observation::Connected(how) => {
                 self.devices[index].is_online = true;
-                self.devices[index].is_settled = *how == How::Resumed;
+                if *how != How::Resumed {
+                    self.settles(now, index, false);
+                }
                 self.check_session(index, *how);
                 match how {
                     How::Handshake => self.tally.handshakes += 1,
@@ -38,13 +40,20 @@ impl Judge {
             Observation::PublishAnswered { publish, code, .. } => {
                 self.publish_answered(now, index, *publish, *code);
             }
-            Observation::Settled => self.devices[index].is_settled = true,
+            Observation::Settled => self.settles(now, index, true),
             Observation::PublishLost { .. }
             | Observation::Read { .. }
             | Observation::Signal(_)
             | Observation::TimeSet(_) => {}
             Observation::Update(step) => self.update_step(index, step),
         }
+    }
+
+    /// It begins to tell what it is, or the server knows all of it.
+    fn settles(&mut self, now: Mono, index: usize, is_settled: bool) {
+        let device = &mut self.devices[index];
+        device.is_settled = is_settled;
+        device.may_be_reset_until = device.may_be_reset_until.min(now.after(GIVEN_UP));
     }
 
     /// An acknowledged Hello vouches for a durable session.
@@ -73,7 +82,7 @@ impl Judge {
     }
 
     /// The server stopped. A device whose session was not durable yet finds out by itself; one that was
-    /// telling what it is may be told to begin anew.
+    /// telling what it is may be told to begin anew, when it is heard again.
     pub(crate) fn server_stopped(&mut self, now: Mono) {
         if now.since(self.stopped_at) < GIVEN_UP {
             // What is sent again may meet the next stop, and the next.
@@ -85,7 +94,7 @@ impl Judge {
                 self.excuse(index, now);
             }
             if !self.devices[index].is_settled {
-                self.devices[index].may_be_reset_until = now.after(GIVEN_UP);
+                self.devices[index].may_be_reset_until = Mono(u64::MAX);
             }
         }
     }
