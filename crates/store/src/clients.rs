@@ -39,6 +39,6 @@ pub trait Clients: Send + Sync {
     async fn list(&self, account: AccountId) -> Result<Vec<Client>, StoreError>;
     /// Replaces name and scope.
     async fn update(&self, id: &str, name: &str, scope: Option<&str>) -> Result<(), StoreError>;
-    /// Removes a client; its tokens stay until they end.
+    /// Removes a client with its tokens and refresh tokens, whosever they are.
     async fn delete(&self, id: &str) -> Result<(), StoreError>;
 }

@@ -43,6 +43,7 @@ pub trait Products: Send + Sync {
     async fn list(&self, account: AccountId) -> Result<Vec<Product>, StoreError>;
     /// Replaces everything but number and creation; [`StoreError::Taken`] if the slug is another's.
     async fn update(&self, product: &Product) -> Result<(), StoreError>;
-    /// Removes a product and its webhooks; its devices are in none afterwards.
+    /// Removes a product with its webhooks, its clients and their tokens; its devices are in none
+    /// afterwards.
     async fn delete(&self, id: ProductId) -> Result<(), StoreError>;
 }

@@ -79,6 +79,12 @@ pub trait Tokens: Send + Sync {
         account: AccountId,
         kept: Option<TokenHash>,
     ) -> Result<u64, StoreError>;
+    /// The refresh token with this hash. Absent if it is unknown, used or expired at `now`.
+    async fn refresh(
+        &self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<RefreshToken>, StoreError>;
     /// Takes a refresh token out, with the access token it belongs to if that is still there: both
     /// are void afterwards. Absent if it is unknown, used or expired at `now`.
     async fn redeem_refresh(

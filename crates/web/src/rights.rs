@@ -15,6 +15,9 @@ use crate::routes::{Needs, Reach};
 const PRODUCT: &str = "product=";
 /// Begins the scope of a customer's token.
 const CUSTOMER: &str = "customer=";
+/// What gives rights to others. Tokens of a product's client act for the product's owner, whoever
+/// holds the client's secret: with these they would raise their holder's rights, and outlive them.
+const GIVES_RIGHTS: [&str; 2] = ["clients", "team"];
 /// What customers may do.
 const OF_CUSTOMERS: [&str; 12] = [
     "device_claims:create",
@@ -56,7 +59,8 @@ pub(crate) fn customer_of(token: &Token) -> Option<ProductId> {
     numbered(token, CUSTOMER)
 }
 
-/// The scopes of a token that is kept to a product; of `names` none: all that it may do there.
+/// The scopes of a token that is kept to a product; of `names` none: all that may be done there
+/// but to give rights to others.
 pub(crate) fn of_product(product: ProductId, names: &[String]) -> Vec<String> {
     let kept = std::iter::once(format!("{PRODUCT}{product}"));
     kept.chain(names.iter().cloned()).collect()
@@ -79,7 +83,7 @@ pub(crate) fn too_small(scope: &str) -> ApiError {
 pub(crate) enum Role {
     /// Everything that the owner may.
     Administrator,
-    /// Everything but changing the team.
+    /// Everything but changing the team and the OAuth clients.
     Developer,
     /// An API user: the same, as far as its scopes go.
     Program,
@@ -114,12 +118,12 @@ impl Role {
 
     /// Whether it is enough for what a route of the product needs.
     pub(crate) fn allows(self, scope: &str) -> bool {
-        let (thing, verb) = scope.split_once(':').unwrap_or((scope, ""));
+        let (thing, verb) = parts(scope);
         let looks = matches!(verb, "get" | "list");
         match self {
             Self::Administrator => true,
-            Self::Developer => thing != "team" || looks,
-            Self::Program => thing != "team",
+            Self::Developer => looks || !GIVES_RIGHTS.contains(&thing),
+            Self::Program => thing != "team" && Self::Developer.allows(scope),
             Self::Support => looks || OF_SUPPORT.contains(&scope),
             Self::ViewOnly => looks,
         }
@@ -144,7 +148,15 @@ fn allows(token: &Token, scope: &str, reach: Reach) -> bool {
         return false;
     }
     let mut names = token.scopes.iter().filter(|name| !name.starts_with(PRODUCT)).peekable();
-    names.peek().is_none() || names.any(|name| name == scope)
+    match names.peek() {
+        None => !GIVES_RIGHTS.contains(&parts(scope).0),
+        Some(_) => names.any(|name| name == scope),
+    }
+}
+
+/// What a scope is about, and what it does to that.
+fn parts(scope: &str) -> (&str, &str) {
+    scope.split_once(':').unwrap_or((scope, ""))
 }
 
 fn numbered(token: &Token, word: &str) -> Option<ProductId> {
@@ -197,6 +209,9 @@ mod tests {
         assert!(is_good(&both, "devices:list", Reach::Product));
         assert!(!is_good(&both, "devices:update", Reach::Product));
         assert_eq!(product_of(&token(&both)), Some(ProductId(10000)));
+        for scope in ["team:list", "team:create", "clients:list", "clients:create"] {
+            assert!(!is_good(&kept, scope, Reach::Product), "{scope}");
+        }
     }
 
     #[test]
@@ -213,8 +228,16 @@ mod tests {
     fn roles_are_as_large_as_their_names_say() {
         for (role, good, bad) in [
             (Role::Administrator, &["team:create", "devices:update"][..], &[][..]),
-            (Role::Developer, &["team:list", "integrations:create"], &["team:create"]),
-            (Role::Program, &["devices:import"], &["team:list", "team:remove"]),
+            (
+                Role::Developer,
+                &["team:list", "clients:list", "integrations:create"],
+                &["team:create", "clients:create", "clients:update"],
+            ),
+            (
+                Role::Program,
+                &["devices:import", "clients:list"],
+                &["team:list", "team:remove", "clients:create"],
+            ),
             (Role::Support, &["devices:list", "devices:ping"], &["devices:remove", "events:send"]),
             (Role::ViewOnly, &["devices:list", "events:get"], &["devices:ping", "devices:update"]),
         ] {

@@ -45,8 +45,15 @@ impl Clients for Tables {
     }
 
     async fn delete(&self, id: &str) -> Result<(), StoreError> {
+        let mut tx = self.write().await?;
+        for sql in
+            ["DELETE FROM refresh_tokens WHERE client = $1", "DELETE FROM tokens WHERE client = $1"]
+        {
+            sqlx::query(sql).bind(id).execute(&mut *tx).await.map_err(failed)?;
+        }
         let query = sqlx::query("DELETE FROM clients WHERE id = $1").bind(id);
-        found(&query.execute(&self.pool).await.map_err(failed)?)
+        found(&query.execute(&mut *tx).await.map_err(failed)?)?;
+        tx.commit().await.map_err(failed)
     }
 }
 

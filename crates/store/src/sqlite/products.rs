@@ -78,6 +78,9 @@ impl Products for Tables {
              WHERE release_id IN (SELECT id FROM releases WHERE product = $1)",
             "DELETE FROM releases WHERE product = $1",
             "DELETE FROM members WHERE product = $1",
+            "DELETE FROM refresh_tokens \
+             WHERE client IN (SELECT id FROM clients WHERE product = $1)",
+            "DELETE FROM tokens WHERE client IN (SELECT id FROM clients WHERE product = $1)",
             "DELETE FROM clients WHERE product = $1",
             "DELETE FROM denied_devices WHERE product = $1",
             "DELETE FROM deliveries \

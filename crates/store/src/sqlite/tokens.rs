@@ -64,6 +64,18 @@ impl Tokens for Tables {
         Ok(deleted)
     }
 
+    async fn refresh(
+        &self,
+        hash: TokenHash,
+        now: Timestamp,
+    ) -> Result<Option<RefreshToken>, StoreError> {
+        let sql = "SELECT hash, access, account, client, expires_at, scopes FROM refresh_tokens \
+                   WHERE hash = $1 AND (expires_at IS NULL OR expires_at > $2)";
+        let query = sqlx::query(sql).bind(hash.0.to_vec()).bind(now.0);
+        let row = query.fetch_optional(&self.pool).await.map_err(failed)?;
+        row.as_ref().map(refresh_token).transpose()
+    }
+
     async fn redeem_refresh(
         &self,
         hash: TokenHash,

@@ -37,6 +37,7 @@ pub(crate) async fn create(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
+    check_whole(&caller.actor)?;
     let client = client_of(&caller, scope)?;
     let secret = random_token();
     let client = Client { secret: TokenHash::of(&secret), ..client };
@@ -55,6 +56,7 @@ pub(crate) async fn change(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let client = owned(&state, &caller.actor, &path).await?;
+    check_whole(&caller.actor)?;
     let name = text(&caller, "name")?.unwrap_or_else(|| client.name.clone());
     let scope = text(&caller, "scope")?.or_else(|| client.scope.clone());
     state.store.clients().update(&client.id, &name, scope.as_deref()).await?;
@@ -62,6 +64,7 @@ pub(crate) async fn change(
     Ok(Json(json!({"ok": true, "client": shown(&client)})))
 }
 
+/// Its tokens end with it.
 pub(crate) async fn delete(
     Shared(state): Shared<State>,
     path: RawPathParams,
@@ -70,6 +73,16 @@ pub(crate) async fn delete(
     let client = owned(&state, &caller.actor, &path).await?;
     state.store.clients().delete(&client.id).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// A client's tokens are good for all that their account or product lets them do, so one that is kept
+/// to a few scopes cannot make a client, nor take part in one.
+fn check_whole(actor: &Actor) -> Result<(), ApiError> {
+    if actor.token.scopes.is_empty() {
+        return Ok(());
+    }
+    let text = "Only who may do everything can register or change a client: it gives as much";
+    Err(ApiError::oauth(StatusCode::FORBIDDEN, "unauthorized", text))
 }
 
 async fn owned(state: &State, actor: &Actor, path: &RawPathParams) -> Result<Client, ApiError> {

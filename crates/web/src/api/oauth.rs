@@ -128,10 +128,22 @@ pub(crate) fn invalid_client() -> ApiError {
 
 async fn by_refresh(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
     let text = Zeroizing::new(request.fields.text("refresh_token").unwrap_or_default());
-    let redeemed = state.store.tokens().redeem_refresh(TokenHash::of(&text), utc_now()).await?;
-    let (refresh, _) = redeemed.ok_or_else(invalid_grant)?;
+    let (tokens, hash, now) = (state.store.tokens(), TokenHash::of(&text), utc_now());
+    let refresh = tokens.refresh(hash, now).await?.ok_or_else(invalid_grant)?;
+    check_holder(state, request, &refresh.client).await?;
+    let (refresh, _) = tokens.redeem_refresh(hash, now).await?.ok_or_else(invalid_grant)?;
     let RefreshToken { account, client, scopes, .. } = refresh;
     Ok(TokenRequest { account, client, scopes, life: life(request)? })
+}
+
+/// A refresh token of a registered client is good in that client's hands alone. Those of other
+/// clients prove nothing: any name is taken, or none.
+async fn check_holder(state: &State, request: &Anonymous, holder: &str) -> Result<(), ApiError> {
+    let is_named = client(request) == holder;
+    if is_named || state.store.clients().get(holder).await?.is_none() {
+        return Ok(());
+    }
+    Err(invalid_client())
 }
 
 pub(crate) async fn answer(state: &State, granted: TokenRequest) -> Result<Response, ApiError> {

@@ -127,10 +127,15 @@ impl World {
 
     /// A new token of an account.
     pub(crate) async fn token(&self, account: AccountId) -> String {
+        self.token_for(account, &[]).await
+    }
+
+    /// A new token of an account that is good for these scopes alone; none: for everything.
+    pub(crate) async fn token_for(&self, account: AccountId, scopes: &[&str]) -> String {
         let request = TokenRequest {
             account,
             client: "test".into(),
-            scopes: Vec::new(),
+            scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
             life: TokenLife::Endless,
         };
         let now = Timestamp(1_769_862_896_789);

@@ -317,3 +317,51 @@ async fn a_product_client_proves_itself_by_http_basic_too() {
     assert_eq!(made["token_type"], "bearer");
     scene.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_product_gives_nobody_rights() {
+    let scene = Scene::new().await;
+    let (id, secret) = scene.client().await;
+    let body =
+        json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
+    let granted = scene.world.ask("POST", "/oauth/token", "", body).await.ok();
+    let refresh = json!({"grant_type": "refresh_token", "refresh_token": granted["refresh_token"], "client_id": id, "client_secret": secret});
+    let refreshed = scene.world.ask("POST", "/oauth/token", "", refresh).await.ok();
+    let token = refreshed["access_token"].as_str().expect("a token");
+    let ask = |method: &'static str, path: &str, body: Value| {
+        let path = format!("{}{path}", scene.product);
+        let world = &scene.world;
+        async move { world.ask(method, &path, token, body).await }
+    };
+    ask("GET", "/devices", Value::Null).await.ok();
+    ask("POST", "/webhooks", json!({"event": "e", "url": "http://h.example/"})).await.ok();
+    let administrator = json!({"username": STRANGER, "role": "Administrator"});
+    ask("POST", "/team", administrator).await.refused(403);
+    ask("GET", "/team", Value::Null).await.refused(403);
+    ask("POST", "/clients", json!({"name": "Next"})).await.refused(403);
+    ask("DELETE", &format!("/clients/{id}"), Value::Null).await.refused(403);
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_the_owner_and_administrators_make_clients_of_a_product() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let (path, client) = (format!("{}/clients", scene.product), json!({"name": "App"}));
+    let make = |token: String| {
+        let (path, client) = (path.clone(), client.clone());
+        async move { world.ask("POST", &path, &token, client).await }
+    };
+    let stranger = world.token(world.stranger).await;
+    scene.ask("POST", "/team", json!({"username": STRANGER, "role": "Developer"})).await.ok();
+    make(stranger.clone()).await.refused(403);
+    world.ask("GET", &path, &stranger, Value::Null).await.ok();
+    scene.ask("PUT", &format!("/team/{STRANGER}"), json!({"role": "Administrator"})).await.ok();
+    make(stranger).await.ok();
+    make(world.token_for(world.owner, &["clients:create"]).await).await.refused(403);
+    let body = json!({"friendly_name": "Bot", "scopes": ["clients:create"]});
+    let made = scene.ask("POST", "/team", body).await.ok();
+    let token = made["created"]["tokens"][0]["token"].as_str().expect("a token");
+    make(token.into()).await.refused(403);
+    scene.world.stop().await;
+}

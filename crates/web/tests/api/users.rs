@@ -169,3 +169,67 @@ async fn a_registered_client_proves_itself_by_its_secret() {
     assert!(listed["clients"][0].get("secret").is_none());
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_kept_to_scopes_makes_and_changes_no_client() {
+    let world = World::new().await;
+    let small = world.token_for(world.owner, &["clients:create", "clients:update"]).await;
+    let app = || json!({"name": "App"});
+    let refused = world.ask("POST", "/v1/clients", &small, app()).await.refused(403);
+    assert_eq!(refused["error"], "unauthorized");
+    let whole = world.token(world.owner).await;
+    let made = world.ask("POST", "/v1/clients", &whole, app()).await.ok();
+    let path = format!("/v1/clients/{}", made["client"]["id"].as_str().expect("an id"));
+    world.ask("PUT", &path, &small, app()).await.refused(403);
+    world.ask("PUT", &path, &whole, app()).await.ok();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_was_given_ends_with_the_client() {
+    let world = World::new().await;
+    let owner = world.token(world.owner).await;
+    let made = world.ask("POST", "/v1/clients", &owner, json!({"name": "App"})).await.ok();
+    let client = &made["client"];
+    let grant = |body: Value| world.ask("POST", "/oauth/token", "", body);
+    let proof = json!({"grant_type": "client_credentials", "client_id": client["id"], "client_secret": client["secret"]});
+    let granted = grant(proof).await.ok();
+    let token = granted["access_token"].as_str().expect("a token");
+    world.ask("GET", "/v1/devices", token, Value::Null).await.ok();
+    let path = format!("/v1/clients/{}", client["id"].as_str().expect("an id"));
+    assert_eq!(world.ask("DELETE", &path, &owner, Value::Null).await.ok(), Value::Null);
+    world.ask("GET", "/v1/devices", token, Value::Null).await.refused(401);
+    let refresh = json!({"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]});
+    assert_eq!(grant(refresh).await.refused(400)["error"], "invalid_grant");
+    world.ask("GET", "/v1/devices", &owner, Value::Null).await.ok();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_token_of_a_registered_client_needs_the_clients_secret() {
+    let world = World::new().await;
+    let owner = world.token(world.owner).await;
+    let made = world.ask("POST", "/v1/clients", &owner, json!({"name": "App"})).await.ok();
+    let (id, secret) = (&made["client"]["id"], &made["client"]["secret"]);
+    let grant = |body: Value| world.ask("POST", "/oauth/token", "", body);
+    let proof =
+        json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
+    let refresh = &grant(proof).await.ok()["refresh_token"];
+    for (id, secret) in [
+        (&json!("particle"), &json!("particle")),
+        (&Value::Null, &Value::Null),
+        (id, &json!("wrong")),
+    ] {
+        let body = json!({"grant_type": "refresh_token", "refresh_token": refresh, "client_id": id, "client_secret": secret});
+        assert_eq!(grant(body).await.refused(400)["error"], "invalid_client");
+    }
+    let body = json!({"grant_type": "refresh_token", "refresh_token": refresh, "client_id": id, "client_secret": secret});
+    grant(body).await.ok();
+    // Clients that nobody registered go on as they are, under any name.
+    let first = world.sign_in(OWNER, PASSWORD).await.ok();
+    let body = json!({"grant_type": "refresh_token", "refresh_token": first["refresh_token"], "client_id": "particle", "client_secret": "particle"});
+    let second = grant(body).await.ok();
+    let body = json!({"grant_type": "refresh_token", "refresh_token": second["refresh_token"]});
+    grant(body).await.ok();
+    world.stop().await;
+}
