@@ -75,6 +75,19 @@ impl Actor {
         Ok(product)
     }
 
+    /// Whether the actor may do what is asked with the unowned devices of a product; with those of none
+    /// everybody may.
+    pub(crate) async fn works_on(
+        &self,
+        state: &State,
+        product: Option<ProductId>,
+    ) -> Result<bool, ApiError> {
+        match product {
+            None => Ok(true),
+            Some(product) => allowed(self.product(state, &product.to_string()).await),
+        }
+    }
+
     /// Whether the actor owns a product, has a part in its team that is large enough for what is
     /// asked, or is its customer. To all others it does not exist.
     async fn check_part_in(&self, state: &State, product: &Product) -> Result<(), ApiError> {
@@ -88,6 +101,15 @@ impl Actor {
             Some(role) if role.allows(scope) => Ok(()),
             Some(_) | None => Err(rights::too_small(scope)),
         }
+    }
+}
+
+/// Whether something was allowed; what went wrong otherwise stays an error.
+fn allowed<T>(asked: Result<T, ApiError>) -> Result<bool, ApiError> {
+    match asked {
+        Ok(_) => Ok(true),
+        Err(why) if why.status.is_client_error() => Ok(false),
+        Err(why) => Err(why),
     }
 }
 

@@ -117,6 +117,7 @@ async fn claim_known(state: &State, caller: &Caller) -> Result<Json<Value>, ApiE
     let account = caller.actor.account;
     let device = claimable(state, id, account).await?;
     if device.account.is_none() {
+        check_claim(state, &caller.actor, &device).await?;
         take(state, &device, account).await?;
     }
     // One that the caller has already as well: its shard may not have been told.
@@ -153,6 +154,11 @@ async fn claimable(state: &State, id: DeviceId, account: AccountId) -> Result<De
     }
     let text = "That belongs to someone else. To request a transfer, ask its owner to unclaim it";
     Err(ApiError::errors(StatusCode::FORBIDDEN, text))
+}
+
+/// To who has no part in its product, a device there does not exist, though nobody owns it yet.
+async fn check_claim(state: &State, actor: &Actor, device: &Device) -> Result<(), ApiError> {
+    if actor.works_on(state, device.product).await? { Ok(()) } else { Err(unknown_to_claim()) }
 }
 
 fn unknown_to_claim() -> ApiError {

@@ -41,7 +41,10 @@ async fn store_key(
     match state.store.devices().get(id).await? {
         None => create(state, caller, id, key).await,
         Some(device) if device.account == Some(account) => replace(state, id, key).await,
-        Some(device) => claim(state, &device, account, key).await,
+        Some(device) => {
+            check_keyless(state, caller, &device).await?;
+            claim(state, &device, account, key).await
+        }
     }
 }
 
@@ -79,14 +82,26 @@ async fn claim(
     key: &DeviceKey,
 ) -> Result<(), ApiError> {
     if device.account.is_some() || device.key.is_some_and(|known| known != key.hash) {
-        let text = "That device belongs to someone else or has another key";
-        return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
+        return Err(not_yours());
     }
     devices::take(state, device, account).await?;
     if device.key.is_none() {
         replace(state, device.id, key).await?;
     }
     Ok(())
+}
+
+/// A device without a key proves nothing by taking one: in a product it is for who has a part in that.
+async fn check_keyless(state: &State, caller: &Caller, device: &Device) -> Result<(), ApiError> {
+    if device.key.is_some() || caller.actor.works_on(state, device.product).await? {
+        return Ok(());
+    }
+    Err(not_yours())
+}
+
+fn not_yours() -> ApiError {
+    let text = "That device belongs to someone else or has another key";
+    ApiError::errors(StatusCode::FORBIDDEN, text)
 }
 
 async fn warn_if_shared(state: &State, id: DeviceId, key: &DeviceKey) -> Result<(), ApiError> {

@@ -365,3 +365,74 @@ async fn only_the_owner_and_administrators_make_clients_of_a_product() {
     make(token.into()).await.refused(403);
     scene.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_of_a_product_is_claimed_by_who_belongs_to_the_product_alone() {
+    let mut scene = Scene::new().await;
+    let device = scene.device(None).await.to_string();
+    scene.ask("POST", "/devices", json!({"id": device})).await.ok();
+    let (world, owner) = (&scene.world, format!("/devices/{device}/owner"));
+    let claim = |token: String, id: String| async move {
+        world.ask("POST", "/v1/devices", &token, json!({"id": id})).await
+    };
+    let stranger = world.token(world.stranger).await;
+    let unknown = claim(stranger.clone(), "0".repeat(24)).await;
+    assert_eq!(unknown.status.as_u16(), 404);
+    assert_eq!(claim(stranger.clone(), device.clone()).await, unknown);
+    let foreign = claim(customer(world, &stranger).await, device.clone()).await;
+    assert_eq!(foreign, unknown, "a customer of another product");
+    scene.ask("POST", "/team", json!({"username": STRANGER, "role": "Support"})).await.ok();
+    assert_eq!(claim(stranger.clone(), device.clone()).await, unknown);
+    let member = format!("/team/{STRANGER}");
+    scene.ask("PUT", &member, json!({"role": "Developer"})).await.ok();
+    let own = customer(world, &scene.owner).await;
+    for token in [stranger, own, scene.owner.clone()] {
+        claim(token, device.clone()).await.ok();
+        scene.ask("DELETE", &owner, Value::Null).await.ok();
+    }
+    scene.world.stop().await;
+}
+
+/// The token of a customer of the first product of the account with this token.
+async fn customer(world: &World, token: &str) -> String {
+    let listed = world.ask("GET", "/v1/products", token, Value::Null).await.ok();
+    let product = match listed["products"][0]["id"].as_u64() {
+        Some(id) => id.to_string(),
+        None => {
+            let body = json!({"name": "Theirs", "platform_id": 12});
+            world.ask("POST", "/v1/products", token, body).await.ok()["product"]["id"].to_string()
+        }
+    };
+    let path = format!("/v1/products/{product}");
+    let app = json!({"name": "App"});
+    let made = world.ask("POST", &format!("{path}/clients"), token, app).await.ok();
+    let (id, secret) = (&made["client"]["id"], &made["client"]["secret"]);
+    let body = json!({"email": "c@example.org", "client_id": id, "client_secret": secret});
+    let made = world.ask("POST", &format!("{path}/customers"), "", body).await.ok();
+    made["access_token"].as_str().expect("a token").to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_product_device_without_a_key_takes_none_from_a_stranger() {
+    let scene = Scene::new().await;
+    let (world, id) = (&scene.world, DeviceId([7; 12]));
+    let device = store::NewDevice {
+        id,
+        account: None,
+        product: Some(model::ProductId(10_000)),
+        name: None,
+        platform: Some(12),
+        key: None,
+        first_use: false,
+    };
+    world.store.devices().insert(&device, model::Timestamp(1)).await.expect("inserted");
+    let key = sim::identity::Identity::of_fleet("e00fce68", 1, 77, false).key;
+    let pem = key.public_key().expect("a key").to_pem();
+    let send = |token: String| {
+        let body = json!({"deviceID": id.to_string(), "publicKey": pem});
+        async move { world.ask("POST", &format!("/v1/provisioning/{id}"), &token, body).await }
+    };
+    send(world.token(world.stranger).await).await.refused(403);
+    send(scene.owner.clone()).await.ok();
+    scene.world.stop().await;
+}
