@@ -70,6 +70,13 @@ impl Actor {
     }
 }
 
+impl Actor {
+    /// Refused once the actor's token ended.
+    pub(crate) async fn check_token(&self, state: &State) -> Result<(), ApiError> {
+        actor_with(state, self.token.hash, self.needs).await.map(drop)
+    }
+}
+
 impl Anonymous {
     /// The token, wherever the caller put it.
     fn token(&self) -> Option<Zeroizing<String>> {
@@ -100,7 +107,11 @@ impl Anonymous {
 
 /// Looks a token up.
 pub(crate) async fn actor_of(state: &State, token: &str, needs: Needs) -> Result<Actor, ApiError> {
-    let found = state.store.tokens().find(TokenHash::of(token)).await?;
+    actor_with(state, TokenHash::of(token), needs).await
+}
+
+async fn actor_with(state: &State, token: TokenHash, needs: Needs) -> Result<Actor, ApiError> {
+    let found = state.store.tokens().find(token).await?;
     let token = found.ok_or_else(ApiError::invalid_token)?;
     if token.expires_at.is_some_and(|end| end <= utc_now()) {
         return Err(ApiError::expired_token());

@@ -25,7 +25,16 @@ impl Scope {
         actor: &Actor,
         path: &RawPathParams,
     ) -> Result<Self, ApiError> {
-        let Some(text) = parameter(path, "product") else {
+        Self::named(state, actor, parameter(path, "product")).await
+    }
+
+    /// The scope of the product with this number or slug; of none: the actor's own.
+    pub(crate) async fn named(
+        state: &State,
+        actor: &Actor,
+        product: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let Some(text) = product else {
             return Ok(Self { account: actor.account, product: None });
         };
         let product = actor.product(state, text).await?;
@@ -39,7 +48,16 @@ impl Scope {
         actor: &Actor,
         path: &RawPathParams,
     ) -> Result<OwnedDevice, ApiError> {
-        let text = parameter(path, "device").unwrap_or_default();
+        self.device_named(state, actor, parameter(path, "device").unwrap_or_default()).await
+    }
+
+    /// The same of a device that is named otherwise.
+    pub(crate) async fn device_named(
+        &self,
+        state: &State,
+        actor: &Actor,
+        text: &str,
+    ) -> Result<OwnedDevice, ApiError> {
         match self.product {
             None => actor.device(state, text).await,
             Some(product) => product_device(state, product, text).await,
@@ -104,8 +122,8 @@ impl Actor {
     }
 }
 
-/// Whether something was allowed; what went wrong otherwise stays an error.
-fn allowed<T>(asked: Result<T, ApiError>) -> Result<bool, ApiError> {
+/// Whether something is allowed; what went wrong otherwise stays an error.
+pub(crate) fn allowed<T>(asked: Result<T, ApiError>) -> Result<bool, ApiError> {
     match asked {
         Ok(_) => Ok(true),
         Err(why) if why.status.is_client_error() => Ok(false),

@@ -23,11 +23,15 @@ use node::{EventStream, STRUCTURED, StreamBound, StreamFilter, StreamItem, cbor_
 use store::Missed;
 use tokio::time::{Instant, Sleep};
 
+use crate::caller::Actor;
 use crate::error::ApiError;
+use crate::scope::{Scope, allowed};
 use crate::state::{State, utc_now};
 
 /// Silence after which a line is sent: clients give up after 15 s.
 const KEEP_ALIVE: Duration = Duration::from_secs(9);
+/// How long the right to a stream is taken for granted: to ask costs a few reads of the store by key.
+const RIGHT_HOLDS: Duration = KEEP_ALIVE;
 /// Events replayed at most.
 const REPLAY_MAX: usize = 10_000;
 /// Events whose text is kept, on each thread, for the next stream that shows them.
@@ -37,23 +41,52 @@ const TEXT_BYTES_KEPT_MAX: usize = 128 << 10;
 /// Content formats that are text (`messages.md` §2.3).
 const TEXT_FORMATS: [u16; 4] = [0, 40, 41, 50];
 
+/// By what right a stream is open, and what it shows.
+pub(crate) struct Right {
+    pub(crate) state: State,
+    pub(crate) actor: Actor,
+    pub(crate) filter: StreamFilter,
+}
+
+impl Right {
+    /// Whether who opened the stream could open it now. A store that cannot tell ends no stream: it is
+    /// asked again.
+    async fn holds(&self) -> bool {
+        allowed(self.check().await).unwrap_or(true)
+    }
+
+    /// Asks what the request was asked, of the things that it named then.
+    async fn check(&self) -> Result<(), ApiError> {
+        let Self { state, actor, filter } = self;
+        actor.check_token(state).await?;
+        let product = filter.product.map(|product| product.to_string());
+        let scope = Scope::named(state, actor, product.as_deref()).await?;
+        if let Some(device) = filter.device {
+            scope.device_named(state, actor, &device.to_string()).await?;
+        }
+        Ok(())
+    }
+}
+
 /// Opens a stream. `resume` is present if the client asked for ids, with the last one it saw.
 pub(crate) async fn open(
-    state: &State,
-    filter: StreamFilter,
+    right: Right,
     resume: Option<Option<EventId>>,
 ) -> Result<Response, ApiError> {
+    let Right { state, filter, .. } = &right;
     // Joined before the replay is read, so that nothing falls between the two.
     let live = state.handle.streams().subscribe(filter.clone(), StreamBound::default());
     let mut head = b":ok\n\n".to_vec();
     let mut replayed = EventId(0);
     if let Some(Some(after)) = resume {
-        replayed = replay(state, &filter, after, &mut head).await?;
+        replayed = replay(state, filter, after, &mut head).await?;
     }
     let shown = Shown { ids: resume.is_some(), product: filter.product.is_some() };
     let head = Some(head.into());
     let alarm = Box::pin(tokio::time::sleep(KEEP_ALIVE));
-    let writer = Writer { live, shown, replayed, head, alarm, written_at: Instant::now() };
+    let now = Instant::now();
+    let writer =
+        Writer { live, shown, replayed, head, alarm, written_at: now, right, asked_at: now };
     let mut response = Response::new(Body::from_stream(stream::unfold(writer, Writer::step)));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -108,6 +141,9 @@ struct Writer {
     alarm: Pin<Box<Sleep>>,
     /// When something was given to the connection.
     written_at: Instant,
+    right: Right,
+    /// When the right was known to hold.
+    asked_at: Instant,
 }
 
 impl Writer {
@@ -117,7 +153,17 @@ impl Writer {
             None => self.next().await?,
         };
         self.written_at = Instant::now();
-        Some((Ok(text), self))
+        self.is_allowed().await.then_some((Ok(text), self))
+    }
+
+    /// Whether what is to be written may still be: rights end while a stream is open. A stream writes
+    /// at least every [`KEEP_ALIVE`].
+    async fn is_allowed(&mut self) -> bool {
+        if self.written_at < self.asked_at + RIGHT_HOLDS {
+            return true;
+        }
+        self.asked_at = self.written_at;
+        self.right.holds().await
     }
 
     /// What is to be written next; none: the stream is over.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::scope::{Scope, parameter};
-use crate::sse;
+use crate::sse::{self, Right};
 use crate::state::State;
 
 /// Public events do not exist: whatever `private` says, the event is the account's own.
@@ -55,7 +55,7 @@ pub(crate) async fn stream_all(
     caller: Caller,
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
-    open(&state, &caller, scope, None, &path).await
+    open(state, caller, scope, None, &path).await
 }
 
 /// Events of one device.
@@ -66,19 +66,20 @@ pub(crate) async fn stream_device(
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let device = scope.device(&state, &caller.actor, &path).await?;
-    open(&state, &caller, scope, Some(device.id()), &path).await
+    open(state, caller, scope, Some(device.id()), &path).await
 }
 
 async fn open(
-    state: &State,
-    caller: &Caller,
+    state: State,
+    caller: Caller,
     scope: Scope,
     device: Option<DeviceId>,
     path: &RawPathParams,
 ) -> Result<Response, ApiError> {
     let Scope { account, product } = scope;
     let filter = StreamFilter { account, device, product, prefix: prefix(path) };
-    sse::open(state, filter, resume_point(caller)).await
+    let resume = resume_point(&caller);
+    sse::open(Right { state, actor: caller.actor, filter }, resume).await
 }
 
 fn prefix(path: &RawPathParams) -> String {

@@ -8,6 +8,7 @@ mod health;
 mod payers;
 mod products;
 mod sink;
+mod streams;
 mod support;
 mod teams;
 mod uploads;
