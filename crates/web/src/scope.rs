@@ -7,6 +7,7 @@ use store::{Device, Product, StoreError};
 use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::rights::{self, Role};
+use crate::routes::Needs;
 use crate::state::State;
 
 /// Whose things a route shows.
@@ -79,6 +80,22 @@ pub(crate) async fn still_of(
 }
 
 impl Actor {
+    /// Whether the request would be allowed if it needed `scope` in that product, or for the account.
+    pub(crate) async fn may(
+        &self,
+        state: &State,
+        product: Option<ProductId>,
+        scope: &'static str,
+    ) -> Result<bool, ApiError> {
+        let needs = Needs { scope: Some(scope), ..self.needs };
+        if rights::check(&self.token, needs).is_err() {
+            return Ok(false);
+        }
+        let actor = Self { needs, ..self.clone() };
+        let product = product.map(|product| product.to_string());
+        allowed(Scope::named(state, &actor, product.as_deref()).await)
+    }
+
     /// The actor's product with this number or slug.
     pub(crate) async fn product(&self, state: &State, text: &str) -> Result<Product, ApiError> {
         let products = state.store.products();

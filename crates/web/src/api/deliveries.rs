@@ -11,11 +11,12 @@ use model::{Event, EventData, EventId, EventName, Timestamp};
 use serde_json::{Value, json};
 use store::{Delivery, DeliverySearch, Webhook};
 
-use crate::api::webhooks::owned;
+use crate::api::webhooks::{owned, sees_credentials};
 use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::scope::parameter;
 use crate::state::State;
+use crate::webhooks::credentials;
 
 /// Deliveries of a page, by default and at most.
 const LIMIT_DEFAULT: u64 = 100;
@@ -37,7 +38,10 @@ pub(crate) async fn list(
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     };
     let found = state.store.deliveries().search(&webhook.id, &search).await?;
-    let shown: Vec<Value> = found.iter().map(shown).collect();
+    let mut shown: Vec<Value> = found.iter().map(shown).collect();
+    if !sees_credentials(&state, &caller, webhook.product).await? {
+        shown.iter_mut().for_each(|shown| credentials::hide_request(&mut shown["details"]));
+    }
     Ok(Json(json!({"deliveries": shown})))
 }
 

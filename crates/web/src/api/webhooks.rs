@@ -6,7 +6,7 @@ use axum::extract::{RawPathParams, State as Shared};
 use axum::http::StatusCode;
 use model::event::Origin;
 use model::limits::{EVENT_DATA_BYTES_MAX_BLOCKWISE, EVENT_TTL_S_DEFAULT};
-use model::{DeviceId, Event, EventData, EventId, EventName};
+use model::{DeviceId, Event, EventData, EventId, EventName, ProductId};
 use serde_json::{Map, Value, json};
 use store::Webhook;
 
@@ -15,6 +15,7 @@ use crate::error::ApiError;
 use crate::scope::{Scope, parameter};
 use crate::state::{State, utc_now};
 use crate::token::random_token;
+use crate::webhooks::credentials;
 use crate::webhooks::definition::{Definition, normal_form};
 
 /// Characters of an id.
@@ -28,7 +29,20 @@ pub(crate) async fn list(
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let stored = state.store.webhooks().list(scope.account).await?;
     let own = stored.iter().filter(|webhook| webhook.product == scope.product);
-    Ok(Json(own.map(|webhook| Value::Object(shown(webhook))).collect()))
+    let mut objects: Vec<_> = own.map(shown).collect();
+    if !sees_credentials(&state, &caller, scope.product).await? {
+        objects.iter_mut().for_each(credentials::hide);
+    }
+    Ok(Json(objects.into_iter().map(Value::Object).collect()))
+}
+
+/// Whether the caller has to know a definition as it is: to replace it.
+pub(crate) async fn sees_credentials(
+    state: &State,
+    caller: &Caller,
+    product: Option<ProductId>,
+) -> Result<bool, ApiError> {
+    caller.actor.may(state, product, "integrations:update").await
 }
 
 pub(crate) async fn create(
@@ -178,6 +192,9 @@ async fn full(
     let mut shown = shown(&webhook);
     for (key, value) in state.webhooks.report(&webhook.id).await? {
         shown.insert(key.into(), value);
+    }
+    if !sees_credentials(state, caller, webhook.product).await? {
+        credentials::hide(&mut shown);
     }
     Ok(shown)
 }

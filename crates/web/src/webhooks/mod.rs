@@ -5,6 +5,7 @@
 
 mod answer;
 mod client;
+pub(crate) mod credentials;
 pub(crate) mod definition;
 mod deliver;
 mod health;

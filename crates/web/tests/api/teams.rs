@@ -436,3 +436,39 @@ async fn a_product_device_without_a_key_takes_none_from_a_stranger() {
     send(scene.owner.clone()).await.ok();
     scene.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhooks_credentials_are_shown_to_who_may_change_it_alone() {
+    let scene = Scene::new().await;
+    let world = &scene.world;
+    let hook = json!({
+        "event": "e",
+        "url": "http://user:hidden@h.example/{{{PARTICLE_DEVICE_ID}}}",
+        "auth": {"username": "me", "password": "hidden"},
+        "headers": {"Authorization": "Bearer hidden", "X-Api-Key": "hidden", "Content-Type": "a/b"},
+    });
+    let made = scene.ask("POST", "/webhooks", hook.clone()).await.ok();
+    let path = format!("/webhooks/{}", made["id"].as_str().expect("an id"));
+    let stranger = world.token(world.stranger).await;
+    let small = world.token_for(world.owner, &["integrations:list", "integrations:get"]).await;
+    scene.ask("POST", "/team", json!({"username": STRANGER, "role": "View-only"})).await.ok();
+    for token in [&stranger, &small] {
+        for part in ["/webhooks", &path, "/integrations"] {
+            let answer =
+                world.ask("GET", &format!("{}{part}", scene.product), token, Value::Null).await;
+            assert!(!answer.text.contains("hidden"), "{part}: {answer:?}");
+            assert!(answer.text.contains("h.example/{{{PARTICLE_DEVICE_ID}}}"), "{answer:?}");
+            assert!(answer.text.contains("\"me\"") && answer.text.contains("a/b"), "{answer:?}");
+            assert!(answer.status.is_success());
+        }
+    }
+    scene.ask("PUT", &format!("/team/{STRANGER}"), json!({"role": "Developer"})).await.ok();
+    for token in [&scene.owner, &stranger] {
+        let path = format!("{}{path}", scene.product);
+        let seen = world.ask("GET", &path, token, Value::Null).await.ok();
+        for key in ["url", "auth", "headers"] {
+            assert_eq!(seen["webhook"][key], hook[key]);
+        }
+    }
+    scene.world.stop().await;
+}
