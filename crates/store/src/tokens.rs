@@ -85,13 +85,15 @@ pub trait Tokens: Send + Sync {
         hash: TokenHash,
         now: Timestamp,
     ) -> Result<Option<RefreshToken>, StoreError>;
-    /// Takes a refresh token out, with the access token it belongs to if that is still there: both
-    /// are void afterwards. Absent if it is unknown, used or expired at `now`.
-    async fn redeem_refresh(
+    /// Puts a token and its refresh token in the place of a refresh token and the access token that
+    /// belongs to it. False, and nothing happens, if that one is unknown, used or expired at `now`.
+    async fn exchange(
         &self,
-        hash: TokenHash,
+        used: TokenHash,
         now: Timestamp,
-    ) -> Result<Option<(RefreshToken, Option<Token>)>, StoreError>;
+        token: &Token,
+        refresh: &RefreshToken,
+    ) -> Result<bool, StoreError>;
     /// Drops what expired before `before`; tells how many access tokens.
     async fn purge(&self, before: Timestamp) -> Result<u64, StoreError>;
 }

@@ -134,15 +134,18 @@ async fn a_refresh_token_is_good_once_and_not_after_its_access_token_was_revoked
         let (ann, tokens) = (account(&store, "ann@example.org").await, store.tokens());
         let (access, again) = (token(ann, "a1", None), refresh(ann, "r1", "a1"));
         tokens.insert(&access, Some(&again)).await.expect("new");
-        let redeemed = tokens.redeem_refresh(again.hash, NOW).await;
-        assert_eq!(redeemed, Ok(Some((again.clone(), Some(access)))));
-        assert_eq!(tokens.find(TokenHash::of("a1")).await, Ok(None));
-        assert_eq!(tokens.redeem_refresh(again.hash, NOW).await, Ok(None));
-        let (access, again) = (token(ann, "a2", None), refresh(ann, "r2", "a2"));
-        tokens.insert(&access, Some(&again)).await.expect("new");
-        assert_eq!(tokens.redeem_refresh(again.hash, later(1000)).await, Ok(None), "expired");
-        assert_eq!(tokens.delete(access.hash).await, Ok(true));
-        assert_eq!(tokens.redeem_refresh(again.hash, NOW).await, Ok(None), "revoked");
+        let (next, next_again) = (token(ann, "a2", None), refresh(ann, "r2", "a2"));
+        let exchange = |used, at| tokens.exchange(used, at, &next, &next_again);
+        assert_eq!(tokens.refresh(again.hash, later(1000)).await, Ok(None));
+        assert_eq!(exchange(again.hash, later(1000)).await, Ok(false), "expired");
+        assert_eq!(tokens.refresh(again.hash, NOW).await, Ok(Some(again.clone())));
+        assert_eq!(exchange(again.hash, NOW).await, Ok(true));
+        assert_eq!(tokens.find(access.hash).await, Ok(None));
+        assert_eq!(tokens.list(ann).await, Ok(vec![next.clone()]));
+        assert_eq!(exchange(again.hash, NOW).await, Ok(false), "used");
+        assert_eq!(tokens.refresh(again.hash, NOW).await, Ok(None));
+        assert_eq!(tokens.delete(next.hash).await, Ok(true));
+        assert_eq!(exchange(next_again.hash, NOW).await, Ok(false), "revoked");
     })
     .await;
 }

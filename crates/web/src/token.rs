@@ -59,27 +59,54 @@ pub async fn issue(
     request: TokenRequest,
     now: Timestamp,
 ) -> Result<(String, String), StoreError> {
-    let (access, refresh) = (random_token(), random_token());
-    let expires_at = request.life.end(now);
-    let token = Token {
-        hash: TokenHash::of(&access),
-        prefix: access.chars().take(PREFIX_CHARS).collect(),
-        account: request.account,
-        client: request.client.clone(),
-        scopes: request.scopes.clone(),
-        created_at: now,
-        expires_at,
-    };
-    let refresh_token = RefreshToken {
-        hash: TokenHash::of(&refresh),
-        access: token.hash,
-        account: request.account,
-        client: request.client,
-        scopes: request.scopes,
-        expires_at: expires_at.map(|end| later(end, REFRESH_EXTRA_S)),
-    };
-    store.tokens().insert(&token, Some(&refresh_token)).await?;
-    Ok((access, refresh))
+    let made = Made::of(request, now);
+    store.tokens().insert(&made.token, Some(&made.refresh_token)).await?;
+    Ok(made.texts)
+}
+
+/// The same in the place of a refresh token, which is used by that; none if it was already.
+pub(crate) async fn exchange(
+    store: &Store,
+    used: TokenHash,
+    request: TokenRequest,
+    now: Timestamp,
+) -> Result<Option<(String, String)>, StoreError> {
+    let made = Made::of(request, now);
+    let done = store.tokens().exchange(used, now, &made.token, &made.refresh_token).await?;
+    Ok(done.then_some(made.texts))
+}
+
+/// New tokens that are not stored yet.
+struct Made {
+    token: Token,
+    refresh_token: RefreshToken,
+    /// Both as their holder writes them.
+    texts: (String, String),
+}
+
+impl Made {
+    fn of(request: TokenRequest, now: Timestamp) -> Self {
+        let (access, refresh) = (random_token(), random_token());
+        let expires_at = request.life.end(now);
+        let token = Token {
+            hash: TokenHash::of(&access),
+            prefix: access.chars().take(PREFIX_CHARS).collect(),
+            account: request.account,
+            client: request.client.clone(),
+            scopes: request.scopes.clone(),
+            created_at: now,
+            expires_at,
+        };
+        let refresh_token = RefreshToken {
+            hash: TokenHash::of(&refresh),
+            access: token.hash,
+            account: request.account,
+            client: request.client,
+            scopes: request.scopes,
+            expires_at: expires_at.map(|end| later(end, REFRESH_EXTRA_S)),
+        };
+        Self { token, refresh_token, texts: (access, refresh) }
+    }
 }
 
 fn later(from: Timestamp, seconds: u64) -> Timestamp {

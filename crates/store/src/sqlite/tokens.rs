@@ -76,26 +76,24 @@ impl Tokens for Tables {
         row.as_ref().map(refresh_token).transpose()
     }
 
-    async fn redeem_refresh(
+    async fn exchange(
         &self,
-        hash: TokenHash,
+        used: TokenHash,
         now: Timestamp,
-    ) -> Result<Option<(RefreshToken, Option<Token>)>, StoreError> {
+        token: &Token,
+        refresh: &RefreshToken,
+    ) -> Result<bool, StoreError> {
         let mut tx = self.write().await?;
-        let sql = "DELETE FROM refresh_tokens WHERE hash = $1 \
-                   RETURNING hash, access, account, client, expires_at, scopes";
-        let query = sqlx::query(sql).bind(hash.0.to_vec());
+        let sql = "DELETE FROM refresh_tokens \
+                   WHERE hash = $1 AND (expires_at IS NULL OR expires_at > $2) RETURNING access";
+        let query = sqlx::query(sql).bind(used.0.to_vec()).bind(now.0);
         let row = query.fetch_optional(&mut *tx).await.map_err(failed)?;
-        let refresh = row.as_ref().map(refresh_token).transpose()?;
-        let valid = refresh.filter(|token| token.expires_at.is_none_or(|end| now < end));
-        let Some(refresh) = valid else { return Ok(None) };
-        let sql = "DELETE FROM tokens WHERE hash = $1 \
-                   RETURNING hash, prefix, account, client, scopes, created_at, expires_at";
-        let query = sqlx::query(sql).bind(refresh.access.0.to_vec());
-        let row = query.fetch_optional(&mut *tx).await.map_err(failed)?;
-        let access = row.as_ref().map(token).transpose()?;
+        let Some(row) = row else { return Ok(false) };
+        delete_token(&mut tx, TokenHash(Columns(&row).hash(0)?)).await?;
+        insert_token(&mut tx, token).await?;
+        insert_refresh(&mut tx, refresh).await?;
         tx.commit().await.map_err(failed)?;
-        Ok(Some((refresh, access)))
+        Ok(true)
     }
 
     async fn purge(&self, before: Timestamp) -> Result<u64, StoreError> {

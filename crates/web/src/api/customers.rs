@@ -56,6 +56,7 @@ pub(crate) async fn create(
     }
     let email = request.fields.text("email").unwrap_or_default();
     users::check_email(&email)?;
+    let life = oauth::life(&request)?;
     let hash = match request.fields.text("password").filter(|password| !password.is_empty()) {
         Some(password) => users::new_hash(&state, Some(password)).await?,
         None => String::new(),
@@ -71,7 +72,7 @@ pub(crate) async fn create(
         account: customer.account,
         client: oauth::client(&request),
         scopes: rights::of_customer(product),
-        life: oauth::life(&request)?,
+        life,
     };
     oauth::answer(&state, granted).await
 }

@@ -14,7 +14,7 @@ use crate::error::ApiError;
 use crate::mfa::Purpose;
 use crate::rights;
 use crate::state::{State, utc_now};
-use crate::token::{LIFE_S_DEFAULT, TokenLife, TokenRequest, issue};
+use crate::token::{LIFE_S_DEFAULT, TokenLife, TokenRequest, exchange, issue};
 
 /// Longest life that a caller may ask for: 10 years.
 const LIFE_S_MAX: u64 = 315_360_000;
@@ -28,7 +28,7 @@ pub(crate) async fn token(
     let granted = match request.fields.text("grant_type").as_deref() {
         Some("client_credentials") => by_client(&state, &request).await?,
         Some("password") => by_password(&state, &request).await?,
-        Some("refresh_token") => by_refresh(&state, &request).await?,
+        Some("refresh_token") => return by_refresh(&state, &request).await,
         Some("urn:custom:mfa-otp") => by_one_time_password(&state, &request).await?,
         Some(other) => {
             let text = format!("grant_type {other} is not offered by this server");
@@ -126,14 +126,17 @@ pub(crate) fn invalid_client() -> ApiError {
     ApiError::oauth(StatusCode::BAD_REQUEST, "invalid_client", text)
 }
 
-async fn by_refresh(state: &State, request: &Anonymous) -> Result<TokenRequest, ApiError> {
+/// Everything is looked at before the refresh token is spent: a client that was refused still has it.
+async fn by_refresh(state: &State, request: &Anonymous) -> Result<Response, ApiError> {
     let text = Zeroizing::new(request.fields.text("refresh_token").unwrap_or_default());
-    let (tokens, hash, now) = (state.store.tokens(), TokenHash::of(&text), utc_now());
-    let refresh = tokens.refresh(hash, now).await?.ok_or_else(invalid_grant)?;
-    check_holder(state, request, &refresh.client).await?;
-    let (refresh, _) = tokens.redeem_refresh(hash, now).await?.ok_or_else(invalid_grant)?;
-    let RefreshToken { account, client, scopes, .. } = refresh;
-    Ok(TokenRequest { account, client, scopes, life: life(request)? })
+    let (used, now) = (TokenHash::of(&text), utc_now());
+    let found = state.store.tokens().refresh(used, now).await?.ok_or_else(invalid_grant)?;
+    check_holder(state, request, &found.client).await?;
+    let RefreshToken { account, client, scopes, .. } = found;
+    let granted = TokenRequest { account, client, scopes, life: life(request)? };
+    let expires_in = granted.life.seconds();
+    let made = exchange(&state.store, used, granted, now).await?.ok_or_else(invalid_grant)?;
+    Ok(told(expires_in, made))
 }
 
 /// A refresh token of a registered client is good in that client's hands alone. Those of other
@@ -148,7 +151,10 @@ async fn check_holder(state: &State, request: &Anonymous, holder: &str) -> Resul
 
 pub(crate) async fn answer(state: &State, granted: TokenRequest) -> Result<Response, ApiError> {
     let expires_in = granted.life.seconds();
-    let (access, refresh) = issue(&state.store, granted, utc_now()).await?;
+    Ok(told(expires_in, issue(&state.store, granted, utc_now()).await?))
+}
+
+fn told(expires_in: u64, (access, refresh): (String, String)) -> Response {
     let no_store: [(HeaderName, HeaderValue); 1] =
         [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))];
     let body = json!({
@@ -157,7 +163,7 @@ pub(crate) async fn answer(state: &State, granted: TokenRequest) -> Result<Respo
         "expires_in": expires_in,
         "refresh_token": refresh,
     });
-    Ok((no_store, Json(body)).into_response())
+    (no_store, Json(body)).into_response()
 }
 
 fn invalid_grant() -> ApiError {

@@ -233,3 +233,21 @@ async fn a_refresh_token_of_a_registered_client_needs_the_clients_secret() {
     grant(body).await.ok();
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refresh_that_is_refused_spends_nothing() {
+    let world = World::new().await;
+    let granted = world.sign_in(OWNER, PASSWORD).await.ok();
+    let grant = |end: &str| {
+        let body = json!({"grant_type": "refresh_token", "refresh_token": granted["refresh_token"], "expires_at": end});
+        world.ask("POST", "/oauth/token", "", body)
+    };
+    grant("yesterday").await.refused(400);
+    grant("2020-01-01").await.refused(400);
+    let token = granted["access_token"].as_str().expect("a token");
+    world.ask("GET", "/v1/user", token, Value::Null).await.ok();
+    grant("2999-01-01").await.ok();
+    world.ask("GET", "/v1/user", token, Value::Null).await.refused(401);
+    assert_eq!(grant("2999-01-01").await.refused(400)["error"], "invalid_grant");
+    world.stop().await;
+}
