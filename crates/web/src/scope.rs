@@ -66,6 +66,20 @@ impl Scope {
     }
 }
 
+/// Whose the events of a device are: those of a product's device are its product's owner's, whoever
+/// claimed it.
+pub(crate) async fn payer(
+    state: &State,
+    scope: Scope,
+    device: &OwnedDevice,
+) -> Result<AccountId, ApiError> {
+    let Some(product) = device.0.product.filter(|_| scope.product.is_none()) else {
+        return Ok(scope.account);
+    };
+    let product = state.store.products().get(product).await?;
+    Ok(product.map_or(scope.account, |product| product.account))
+}
+
 /// Of devices that an account had something to do with those that are its own or in its products still: of others
 /// it is told nothing new.
 pub(crate) async fn still_of(
@@ -140,7 +154,7 @@ impl Actor {
 }
 
 /// Whether something is allowed; what went wrong otherwise stays an error.
-pub(crate) fn allowed<T>(asked: Result<T, ApiError>) -> Result<bool, ApiError> {
+fn allowed<T>(asked: Result<T, ApiError>) -> Result<bool, ApiError> {
     match asked {
         Ok(_) => Ok(true),
         Err(why) if why.status.is_client_error() => Ok(false),

@@ -18,14 +18,14 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
 use futures_util::stream;
 use model::event::Origin;
-use model::{Event, EventData, EventId};
+use model::{AccountId, Event, EventData, EventId};
 use node::{EventStream, STRUCTURED, StreamBound, StreamFilter, StreamItem, cbor_to_json};
 use store::Missed;
 use tokio::time::{Instant, Sleep};
 
 use crate::caller::Actor;
 use crate::error::ApiError;
-use crate::scope::{Scope, allowed};
+use crate::scope::{Scope, payer};
 use crate::state::{State, utc_now};
 
 /// Silence after which a line is sent: clients give up after 15 s.
@@ -52,19 +52,20 @@ impl Right {
     /// Whether who opened the stream could open it now. A store that cannot tell ends no stream: it is
     /// asked again.
     async fn holds(&self) -> bool {
-        allowed(self.check().await).unwrap_or(true)
+        match self.account().await {
+            Ok(account) => account == self.filter.account,
+            Err(why) => !why.status.is_client_error(),
+        }
     }
 
-    /// Asks what the request was asked, of the things that it named then.
-    async fn check(&self) -> Result<(), ApiError> {
+    /// Asks what the request was asked, of the things that it named then: whose events it shows.
+    async fn account(&self) -> Result<AccountId, ApiError> {
         let Self { state, actor, filter } = self;
         actor.check_token(state).await?;
         let product = filter.product.map(|product| product.to_string());
         let scope = Scope::named(state, actor, product.as_deref()).await?;
-        if let Some(device) = filter.device {
-            scope.device_named(state, actor, &device.to_string()).await?;
-        }
-        Ok(())
+        let Some(device) = filter.device else { return Ok(scope.account) };
+        payer(state, scope, &scope.device_named(state, actor, &device.to_string()).await?).await
     }
 }
 

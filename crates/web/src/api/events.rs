@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::scope::{Scope, parameter};
+use crate::scope::{Scope, parameter, payer};
 use crate::sse::{self, Right};
 use crate::state::State;
 
@@ -66,7 +66,8 @@ pub(crate) async fn stream_device(
 ) -> Result<Response, ApiError> {
     let scope = Scope::of(&state, &caller.actor, &path).await?;
     let device = scope.device(&state, &caller.actor, &path).await?;
-    open(state, caller, scope, Some(device.id()), &path).await
+    let account = payer(&state, scope, &device).await?;
+    open(state, caller, Scope { account, ..scope }, Some(device.id()), &path).await
 }
 
 async fn open(

@@ -101,3 +101,24 @@ async fn a_stream_ends_with_the_token_the_role_or_the_device_that_it_was_opened_
     assert_eq!(text(timeout(LONG, own.next()).await.expect("in time")), "\n");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_claimed_a_device_of_anothers_product_sees_its_events() {
+    let world = World::new().await;
+    let (owner, stranger) = (world.token(world.owner).await, world.token(world.stranger).await);
+    product(&world, &owner).await;
+    let devices = world.store.devices();
+    devices.set_owner(world.device, Some(world.stranger), Timestamp(2)).await.expect("claimed");
+    world.handle.device_changed(world.device).await.expect("told");
+    let path = format!("/v1/devices/{}/events/te", world.device);
+    let mut stream = open(&world, &path, &stranger).await;
+    world.handle.streams().push(&[
+        event(world.owner, DeviceId([9; 12]), "temp/other"),
+        event(world.owner, world.device, "other"),
+        event(world.owner, world.device, "temp"),
+    ]);
+    let told = timeout(LONG, stream.next()).await.expect("in time");
+    assert!(text(told).starts_with("event: temp\n"));
+    assert_eq!(world.ask("GET", &path, &owner, Value::Null).await.refused(404)["ok"], false);
+    world.stop().await;
+}
