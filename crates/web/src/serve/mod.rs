@@ -13,6 +13,7 @@ use axum::extract::Request;
 use axum::http::Uri;
 use axum::serve::Listener;
 use node::Bounds;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -28,6 +29,10 @@ pub use certificate::{Certificate, CertificateError, CertificateFiles};
 
 /// How long open requests may take once the server is asked to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a peer may leave unacknowledged what it was sent, or take nothing. Streams write every few
+/// seconds; the system alone would go on for 15 minutes.
+const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 
 /// A running HTTP server.
 #[derive(Debug)]
@@ -103,7 +108,14 @@ where
     tokio::spawn(connections::serve(listener, app, admission.clone(), stopped.clone()))
 }
 
-/// Plain TCP. An event must not wait for the one before it to be acknowledged.
+/// An event must not wait for the one before it to be acknowledged, and a peer that vanished must not
+/// keep its place.
+fn tune(stream: &TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let _ = SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+}
+
+/// Plain TCP.
 struct PlainListener(TcpListener);
 
 impl Listener for PlainListener {
@@ -112,7 +124,7 @@ impl Listener for PlainListener {
 
     async fn accept(&mut self) -> (TcpStream, SocketAddr) {
         let (stream, peer) = Listener::accept(&mut self.0).await;
-        let _ = stream.set_nodelay(true);
+        tune(&stream);
         (stream, peer)
     }
 
@@ -165,4 +177,19 @@ fn trim_slash(mut request: Request) -> Request {
         *request.uri_mut() = uri;
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_peer_that_acknowledges_nothing_is_given_up_in_half_a_minute() {
+        let mut listener = PlainListener(TcpListener::bind("127.0.0.1:0").await.expect("a port"));
+        let address = listener.local_addr().expect("an address");
+        let _peer = TcpStream::connect(address).await.expect("connected");
+        let (stream, _) = listener.accept().await;
+        assert_eq!(SockRef::from(&stream).tcp_user_timeout().ok(), Some(Some(UNACKNOWLEDGED)));
+        assert_eq!(stream.nodelay().ok(), Some(true));
+    }
 }

@@ -13,6 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::certificate::Certificate;
 use super::connections::Admission;
+use super::tune;
 use crate::metrics;
 
 /// Handshakes under way.
@@ -90,7 +91,7 @@ impl Door {
             };
             let (acceptor, tell) = (self.acceptor.clone(), self.tell.clone());
             tokio::spawn(async move {
-                let _ = stream.set_nodelay(true);
+                tune(&stream);
                 match tokio::time::timeout(HANDSHAKE_TIME, acceptor.accept(stream)).await {
                     Ok(Ok(stream)) => drop(tell.send((stream, peer)).await),
                     Ok(Err(why)) => tracing::debug!(%why, "a TLS handshake failed"),
