@@ -6,7 +6,9 @@ use std::sync::Arc;
 use model::journal::Entry;
 use model::link::{LinkEvent, Opened, Transport};
 use model::{DescribePart, DeviceId, Event, KeyHash, LinkId, Now, RequestId, Traffic};
-use protocol::endpoint::{Disposition, Endpoint, HandshakeId, Need, NeedAnswer, Output, Where};
+use protocol::endpoint::{
+    Disposition, Endpoint, HandshakeId, Need, NeedAnswer, Output, Where, shard_of,
+};
 use router::{Effect, Input, Shard};
 use rustc_hash::FxHashMap;
 use secure::dtls::Job;
@@ -133,7 +135,7 @@ impl Carrier {
     /// Takes a notice that is not about the thread itself.
     pub(crate) fn notice(&mut self, now: Now, notice: Notice) {
         match notice {
-            Notice::AddressTaken { link, peer } => self.endpoint.address_taken(link, peer),
+            Notice::AddressTaken { link, peer } => self.address_taken(link, peer),
             Notice::Answer(answer) => self.endpoint.handle_answer(now, answer),
             Notice::Closed { link, traffic } => {
                 self.streams.remove(&link);
@@ -337,7 +339,9 @@ impl Carrier {
     fn observe(&mut self, event: &LinkEvent) {
         match event {
             LinkEvent::Opened(opened) => self.opened(opened),
-            LinkEvent::Moved { link, peer, .. } => self.heard_from(*link, *peer),
+            LinkEvent::Moved { link, peer, .. } if self.peers.contains_key(link) => {
+                self.heard_from(*link, *peer);
+            }
             LinkEvent::Closed { link, .. } => {
                 if let Some(peer) = self.peers.remove(link) {
                     self.shared.registry.address_left(peer, self.number, *link);
@@ -349,6 +353,7 @@ impl Carrier {
             | LinkEvent::Copy { .. }
             | LinkEvent::Heard { .. }
             | LinkEvent::Message { .. }
+            | LinkEvent::Moved { .. }
             | LinkEvent::Reserve { .. }
             | LinkEvent::Silent { .. }
             | LinkEvent::Transfer { .. }
@@ -363,7 +368,10 @@ impl Carrier {
         self.shared.registry.said_hello(*device, opened.hello.platform);
         match transport {
             Transport::Tcp => drop(self.devices_by_stream.insert(*link, *device)),
-            Transport::Udp => self.heard_from(*link, *peer),
+            Transport::Udp if self.is_found_by_address(&opened.snapshot) => {
+                self.heard_from(*link, *peer);
+            }
+            Transport::Udp => {}
         }
         self.session_is_here(*device);
     }
@@ -376,18 +384,34 @@ impl Carrier {
         }
     }
 
-    /// Keeps the address of a session for the other shards.
-    pub(crate) fn heard_from(&mut self, link: LinkId, peer: SocketAddr) {
-        if self.shared.shards.len() > 1 {
-            if let Some(before) = self.peers.insert(link, peer) {
-                self.shared.registry.address_left(before, self.number, link);
-            }
-            let before = self.shared.registry.address_is(peer, self.number, link);
-            if let Some((shard, link)) = before
-                && let Some(shard) = self.shared.shard(shard)
-            {
-                shard.notify(Notice::AddressTaken { link, peer });
-            }
+    /// Whether other shards must know where a session is heard from: one with connection id tells its
+    /// shard by that.
+    pub(crate) fn is_found_by_address(&self, snapshot: &[u8]) -> bool {
+        let shards = self.shared.shards.len();
+        shards > 1 && shard_of(snapshot, u8::try_from(shards).unwrap_or(u8::MAX)).is_none()
+    }
+
+    /// Keeps the address of a session for the other shards; one of them may have had it.
+    fn heard_from(&mut self, link: LinkId, peer: SocketAddr) {
+        if let Some((shard, link)) = self.keep_address(link, peer)
+            && let Some(shard) = self.shared.shard(shard)
+        {
+            shard.notify(Notice::AddressTaken { link, peer });
+        }
+    }
+
+    /// Keeps the address where a session was heard last; tells which session of another shard was.
+    pub(crate) fn keep_address(&mut self, link: LinkId, peer: SocketAddr) -> Option<(u8, LinkId)> {
+        if let Some(before) = self.peers.insert(link, peer) {
+            self.shared.registry.address_left(before, self.number, link);
+        }
+        self.shared.registry.address_is(peer, self.number, link)
+    }
+
+    /// Unless this session was heard from there again since.
+    fn address_taken(&mut self, link: LinkId, peer: SocketAddr) {
+        if !self.shared.registry.is_heard_from(peer, self.number, link) {
+            self.endpoint.address_taken(link, peer);
         }
     }
 

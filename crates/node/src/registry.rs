@@ -181,6 +181,12 @@ impl Registry {
         shards.insert(address, (shard, link)).filter(|(before, _)| *before != shard)
     }
 
+    /// Whether this session of `shard` is the one that is heard from this address.
+    pub(crate) fn is_heard_from(&self, address: SocketAddr, shard: u8, link: LinkId) -> bool {
+        let shards = self.shards_by_address.read().unwrap_or_else(PoisonError::into_inner);
+        shards.get(&address) == Some(&(shard, link))
+    }
+
     /// This session is not heard from this address any more; another one may be.
     pub(crate) fn address_left(&self, address: SocketAddr, shard: u8, link: LinkId) {
         if self.shards > 1 {
@@ -452,6 +458,7 @@ mod tests {
             assert_eq!(registry.address_is(address, shard, LinkId(link)), before);
             registry.address_left(address, 1, LinkId(7));
             assert_eq!(registry.shard_by_address(address), Some(shard));
+            assert!(registry.is_heard_from(address, shard, LinkId(link)));
         }
         registry.address_left(address, 1, LinkId(9));
         assert_eq!(registry.shard_by_address(address), None);

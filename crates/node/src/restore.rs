@@ -45,10 +45,15 @@ impl Carrier {
         let StoredSession { session, hello, subscriptions, last_heard, .. } = stored;
         let (device, peer, online) = (session.device, session.peer, session.online);
         let Some(row) = self.registry().row(device) else { return true };
+        let is_found_by_address = self.is_found_by_address(&session.snapshot);
         let Some(link) = self.endpoint.restore(now, session) else { return false };
         let last_handshake_at = self.registry().last_handshake_at(device);
         self.session_is_here(device);
-        self.heard_from(link, peer);
+        if is_found_by_address {
+            // Of two that were heard from one address nobody knows here which was the later one: both
+            // keep it in their own shards.
+            self.keep_address(link, peer);
+        }
         let restored = Restored {
             link,
             device,

@@ -50,6 +50,8 @@ impl Endpoint {
         let link = self.slots.next_link(slot);
         let mut connection = Connection::restored(link, peer, session, online, now.mono);
         connection.set_traits(traits);
+        // Known before it is put in, so that one with connection id takes no address from another.
+        connection.device = Some(device);
         if !model::planted!("recent-forgotten") {
             connection.remember(now.mono, &recent);
         }

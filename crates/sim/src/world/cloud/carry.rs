@@ -8,7 +8,7 @@ use metering::{kind_of_message, kind_of_publish};
 use model::journal::Entry;
 use model::link::{Command, LinkEvent, Opened, Transport};
 use model::{DescribePart, DeviceId, DeviceMessage, LinkId, Mono, Now};
-use protocol::endpoint::{Disposition, Need, NeedAnswer, Output, Where};
+use protocol::endpoint::{Disposition, Need, NeedAnswer, Output, Where, shard_of};
 use rand::RngExt;
 use router::{ClaimOutcome, Effect, Input};
 
@@ -35,9 +35,7 @@ impl Cloud {
                     cloud.datagram(now, shard, from, &mut bytes, true);
                 }
                 Mail::Input(input) => cloud.tell(now, shard, input),
-                Mail::AddressTaken { link, peer } => {
-                    cloud.halves[shard].endpoint.address_taken(link, peer);
-                }
+                Mail::AddressTaken { link, peer } => cloud.address_taken(shard, link, peer),
             });
         }
     }
@@ -225,7 +223,9 @@ impl Cloud {
     fn observe(&mut self, shard: usize, event: &LinkEvent) {
         match event {
             LinkEvent::Opened(opened) => self.opened(shard, opened),
-            LinkEvent::Moved { link, peer, .. } => self.heard_from(shard, *link, *peer),
+            LinkEvent::Moved { link, peer, .. } if self.halves[shard].peers.contains_key(link) => {
+                self.heard_from(shard, *link, *peer);
+            }
             LinkEvent::Closed { link, .. } => {
                 self.halves[shard].devices.remove(link);
                 if let Some(peer) = self.halves[shard].peers.remove(link) {
@@ -251,7 +251,7 @@ impl Cloud {
     fn opened(&mut self, shard: usize, opened: &Opened) {
         let Opened { link, device, peer, transport, .. } = opened;
         self.halves[shard].devices.insert(*link, *device);
-        if *transport == Transport::Udp {
+        if *transport == Transport::Udp && self.is_found_by_address(&opened.snapshot) {
             self.heard_from(shard, *link, *peer);
         }
         self.session_is_here(*device, shard);
@@ -263,12 +263,31 @@ impl Cloud {
         }
     }
 
-    pub(super) fn heard_from(&mut self, shard: usize, link: LinkId, peer: SocketAddr) {
+    pub(super) fn is_found_by_address(&self, snapshot: &[u8]) -> bool {
+        shard_of(snapshot, self.halves.len() as u8).is_none()
+    }
+
+    fn heard_from(&mut self, shard: usize, link: LinkId, peer: SocketAddr) {
+        if let Some((before, link)) = self.keep_address(shard, link, peer) {
+            self.mail.push_back((before, Mail::AddressTaken { link, peer }));
+        }
+    }
+
+    pub(super) fn keep_address(
+        &mut self,
+        shard: usize,
+        link: LinkId,
+        peer: SocketAddr,
+    ) -> Option<(usize, LinkId)> {
         if let Some(before) = self.halves[shard].peers.insert(link, peer) {
             self.registry.address_left(before, shard, link);
         }
-        if let Some((before, link)) = self.registry.address_is(peer, shard, link) {
-            self.mail.push_back((before, Mail::AddressTaken { link, peer }));
+        self.registry.address_is(peer, shard, link)
+    }
+
+    fn address_taken(&mut self, shard: usize, link: LinkId, peer: SocketAddr) {
+        if !self.registry.is_heard_from(peer, shard, link) {
+            self.halves[shard].endpoint.address_taken(link, peer);
         }
     }
 

@@ -336,12 +336,15 @@ impl Cloud {
             recent: recovered.recent,
             online,
         };
+        let is_found_by_address = self.is_found_by_address(&restored.snapshot);
         let Some(link) = self.halves[shard].endpoint.restore(now, restored) else {
             return self.out.push(Out::Broken(format!("the session of {device} is not restored")));
         };
         self.halves[shard].devices.insert(link, device);
         self.session_is_here(device, shard);
-        self.heard_from(shard, link, peer);
+        if is_found_by_address {
+            self.keep_address(shard, link, peer);
+        }
         let restored = Restored {
             link,
             device,

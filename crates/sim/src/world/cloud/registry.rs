@@ -105,6 +105,10 @@ impl Registry {
         self.by_address.insert(peer, (shard, link)).filter(|(before, _)| *before != shard)
     }
 
+    pub(crate) fn is_heard_from(&self, peer: SocketAddr, shard: usize, link: LinkId) -> bool {
+        self.by_address.get(&peer) == Some(&(shard, link))
+    }
+
     /// Another shard may have a session at this address meanwhile.
     pub(crate) fn address_left(&mut self, peer: SocketAddr, shard: usize, link: LinkId) {
         if self.by_address.get(&peer) == Some(&(shard, link)) {
