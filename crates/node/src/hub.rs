@@ -115,19 +115,16 @@ impl EventHub {
     }
 
     /// Takes the events among entries that became durable, the first at this place. To be called by
-    /// the thread that appends, in its order and before it tells the shards: they hand out. Those of
-    /// accounts without streams are left; who opens one now finds them in the journal.
+    /// the thread that appends, in its order and before it tells the shards: they hand out, and that
+    /// thread waits for no reader.
     pub(crate) fn committed(&self, first: EventId, entries: &[Entry]) {
         if self.shared.open.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let streams = read(&self.shared.streams_by_account);
-        let shown = entries.iter().zip(first.0..).filter_map(|(entry, place)| {
-            let Entry::Publish { event, .. } = entry else { return None };
-            let event = streams.contains_key(&event.account).then_some(event)?;
-            Some(Arc::new(Event { id: EventId(place), ..Event::clone(event) }))
+        let shown = entries.iter().zip(first.0..).filter_map(|(entry, place)| match entry {
+            Entry::Publish { event, .. } => Some((EventId(place), Arc::clone(event))),
+            _ => None,
         });
-        let shown: Vec<_> = shown.collect();
         lock(&self.shared.committed).extend(shown);
     }
 
@@ -137,8 +134,15 @@ impl EventHub {
             return;
         }
         let _turn = lock(&self.shared.handing_out);
-        let events = std::mem::take(&mut *lock(&self.shared.committed));
-        self.push(&events);
+        let committed = std::mem::take(&mut *lock(&self.shared.committed));
+        self.push(&self.shown(committed));
+    }
+
+    /// Those that any stream may show, with their ids.
+    fn shown(&self, committed: Vec<(EventId, Arc<Event>)>) -> Vec<Arc<Event>> {
+        let streams = read(&self.shared.streams_by_account);
+        let shown = committed.into_iter().filter(|(_, event)| streams.contains_key(&event.account));
+        shown.map(|(id, event)| Arc::new(Event { id, ..Arc::unwrap_or_clone(event) })).collect()
     }
 
     /// Hands a batch of committed events, in order, to the streams that show them.
@@ -225,7 +229,7 @@ struct Shared {
     missed: AtomicU64,
     /// What no stream has yet, in the order of the journal. Each of it is a record that its shard
     /// still waits for, so that the bound of those is its bound.
-    committed: Mutex<Vec<Arc<Event>>>,
+    committed: Mutex<Vec<(EventId, Arc<Event>)>>,
     /// Held while events are handed out: what was committed first comes first.
     handing_out: Mutex<()>,
     /// Set under the lock of `streams_by_account`.
