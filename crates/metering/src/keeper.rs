@@ -42,6 +42,9 @@ pub struct KeeperState {
     /// Less than the plan in force gives, asked for by the account itself: the plan of the next period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     next_plan: Option<Plan>,
+    /// The account asked for more in this period: it has that for a whole one before it has less.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    raised: bool,
 }
 
 /// What follows from a usage.
@@ -124,13 +127,17 @@ impl Keeper {
 
     /// The account asks for a plan by itself: at once if it gives as much as the one in force or more,
     /// which also takes back what was asked for before. Less comes when a period ends that needs no
-    /// more blocks than it had: what was used is billed first, however late the account asks.
+    /// more blocks than it had, and in which the account asked for no more: what was used is billed first,
+    /// however late the account asks.
     pub fn ask(&mut self, now: Timestamp, plan: Plan, usage: &Usage) -> Vec<Decision> {
         if plan.is_less_than(&self.terms.plan) {
             self.state.next_plan = Some(plan);
             return Vec::new();
         }
-        self.change(now, Terms { plan, ..self.terms.clone() }, usage)
+        let raised = self.state.raised || self.terms.plan.is_less_than(&plan);
+        let decisions = self.change(now, Terms { plan, ..self.terms.clone() }, usage);
+        self.state.raised = raised;
+        decisions
     }
 
     /// The account and the operator agree on other terms, at once. A new anchor takes effect when the open period
@@ -142,7 +149,7 @@ impl Keeper {
             self.state.grace_until = None;
         }
         self.state.period = period;
-        self.state.next_plan = None;
+        (self.state.next_plan, self.state.raised) = (None, false);
         self.terms = terms;
         self.rearm(usage);
         self.handle(now, usage)
@@ -259,6 +266,7 @@ impl Keeper {
         let more = self.more_blocks(usage);
         let plan = match more {
             Some((_, to, _)) => Plan::Growth { blocks: to },
+            None if self.state.raised => self.terms.plan,
             None => self.state.next_plan.take().unwrap_or(self.terms.plan),
         };
         self.terms.plan = plan;
@@ -300,8 +308,14 @@ impl Keeper {
 
 impl KeeperState {
     fn of(period: Period) -> Self {
-        let warned = BTreeSet::new();
-        Self { period, warned, grace_until: None, pause: None, next_plan: None }
+        Self {
+            period,
+            warned: BTreeSet::new(),
+            grace_until: None,
+            pause: None,
+            next_plan: None,
+            raised: false,
+        }
     }
 
     /// The open period.

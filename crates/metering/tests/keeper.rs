@@ -264,6 +264,24 @@ fn less_comes_when_a_period_ends_that_its_blocks_were_enough_for() {
 }
 
 #[test]
+fn more_that_an_account_asked_for_is_had_for_a_whole_period_before_less_comes() {
+    for begin in [Plan::Free, growth(1)] {
+        let mut account = Account::new(begin, "2026-01-01");
+        account.now = Timestamp(at("2026-02-01").0 - 60_000);
+        account.asks_for(growth(14), operations(10_000_000));
+        account.asks_for(growth(14), operations(10_000_000));
+        account.asks_for(Plan::Free, operations(10_000_000));
+        account.now = at("2026-02-01");
+        account.ends_with(operations(10_000_000));
+        let keeper = &account.keeper;
+        assert_eq!((keeper.terms().plan, keeper.next_plan()), (growth(14), Some(Plan::Free)));
+        account.now = at("2026-03-01");
+        account.ends_with(operations(1));
+        assert_eq!((account.keeper.terms().plan, account.keeper.next_plan()), (Plan::Free, None));
+    }
+}
+
+#[test]
 fn more_comes_at_once_and_takes_back_the_less_that_was_asked_for() {
     let mut account = Account::new(Plan::Free, "2026-01-01");
     for (asked, plan, next) in [

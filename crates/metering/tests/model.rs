@@ -33,6 +33,8 @@ enum Step {
 /// is looked up there.
 struct Model {
     plan: Plan,
+    /// More was asked for in the open period.
+    raised: bool,
     /// Asked for and not given yet.
     next: Option<Plan>,
     now: i64,
@@ -180,7 +182,7 @@ fn compare(keeper: &mut Keeper, model: &mut Model) {
             let by_bytes = (usage.cellular_bytes as f64 / 540e6).ceil() as u32;
             let by_devices = (usage.devices as f64 / 100.0).ceil() as u32;
             let needed = by_operations.max(by_bytes).max(by_devices);
-            let is_paid = needed <= blocks.get();
+            let is_paid = needed <= blocks.get() && !model.raised;
             model.plan = match model.next.take_if(|_| is_paid) {
                 Some(next) => next,
                 None => growth(blocks.get().max(needed)),
@@ -190,7 +192,7 @@ fn compare(keeper: &mut Keeper, model: &mut Model) {
         let (period, before) = (keeper.period(), model.periods[model.open()]);
         assert_eq!(period.start.0, before.1, "no gap and no overlap");
         model.periods.push((period.start.0, period.end.0));
-        (model.paused, model.grace_began) = (None, None);
+        (model.paused, model.grace_began, model.raised) = (None, None, false);
     }
     let (expected, before) = (model.news(), model.paused);
     model.look();
@@ -214,7 +216,10 @@ fn ask(keeper: &mut Keeper, model: &mut Model, plan: Plan) {
     compare(keeper, model);
     let (Some(held), Some(wanted)) = (blocks(model.plan), blocks(plan)) else { return };
     if wanted >= held {
-        return change(keeper, model, plan, true);
+        let raised = model.raised || wanted > held;
+        change(keeper, model, plan, true);
+        model.raised = raised;
+        return;
     }
     model.next = Some(plan);
     assert_eq!(keeper.ask(Timestamp(model.now), plan, &model.usage()), []);
@@ -241,7 +246,7 @@ fn change(keeper: &mut Keeper, model: &mut Model, plan: Plan, is_asked: bool) {
     }
     let open = model.open();
     model.periods[open] = (under.start.0, under.end.0);
-    (model.plan, model.next) = (plan, None);
+    (model.plan, model.next, model.raised) = (plan, None, false);
     let kept: Vec<_> = model.told.iter().copied().collect();
     for (period, limit, percent) in kept {
         if period == open && !model.reached(limit, percent) {
@@ -271,6 +276,7 @@ proptest! {
         let period = keeper.period();
         let mut model = Model {
             plan,
+            raised: false,
             next: None,
             now: begin.0,
             periods: vec![(period.start.0, period.end.0)],
