@@ -11,8 +11,9 @@ const DEPTH_MAX: usize = 16;
 /// What all templates of one request may become together, in bytes: a definition has room for hundreds
 /// that insert the whole event.
 const RENDERED_BYTES_MAX: usize = 256 * 1024;
-/// Tags looked at for all of them: sections over lists in lists would multiply without bound.
-const STEPS_MAX: usize = 20_000;
+/// Tags and elements of lists looked at for all of them: sections over lists in lists would multiply
+/// without bound.
+const STEPS_MAX: usize = 40_000;
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,6 +219,8 @@ impl Rendering<'_> {
             (Some(value), false) => std::slice::from_ref(value),
         };
         for element in elements {
+            // Also where nothing is to be made of it.
+            take(&mut self.left.steps, 1)?;
             stack.push(element);
             let done = self.pieces(inner, stack);
             stack.pop();
@@ -379,7 +382,7 @@ mod tests {
 
     #[test]
     fn the_templates_of_one_request_share_the_bound() {
-        let variables = json!({"x": "x".repeat(100_000), "a": vec![0; 9_000]});
+        let variables = json!({"x": "x".repeat(100_000), "a": vec![0; 6_000]});
         for (text, times) in [("{{{x}}}", 2), ("{{#a}}{{/a}}{{#a}}{{none}}{{/a}}", 2)] {
             let template = Template::parse(text).expect("parsed");
             let mut renderer = Renderer::new(&variables);
@@ -388,5 +391,12 @@ mod tests {
             }
             assert_eq!(renderer.plain(&template), Err(TemplateError::TooLarge), "{text}");
         }
+    }
+
+    #[test]
+    fn sections_that_make_nothing_end_too() {
+        let variables = json!({"a": vec![1; 30_000]});
+        let template = Template::parse("{{#a}}{{#a}}{{/a}}{{/a}}").expect("parsed");
+        assert_eq!(Renderer::new(&variables).plain(&template), Err(TemplateError::TooLarge));
     }
 }
