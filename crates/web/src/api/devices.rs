@@ -14,6 +14,7 @@ use crate::api::{flash, groups};
 use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::payer::{payer_of, permit};
+use crate::rights;
 use crate::scope::Scope;
 use crate::state::{State, utc_now};
 use crate::telling::to_the_end;
@@ -139,8 +140,13 @@ pub(crate) async fn take(
 ) -> Result<(), ApiError> {
     let payer = payer_of(state, device).await?;
     let _permit = permit(state, payer, payer.unwrap_or(account)).await?;
-    // Somebody may have claimed it while the permit was waited for; who holds one is alone.
-    if claimable(state, device.id, account).await?.account.is_none() {
+    // Somebody may have claimed it while the permit was waited for, or put it into a product; who holds
+    // one is alone.
+    let known = claimable(state, device.id, account).await?;
+    if known.product != device.product {
+        return Err(unknown_to_claim());
+    }
+    if known.account.is_none() {
         state.store.devices().set_owner(device.id, Some(account), utc_now()).await?;
     }
     Ok(())
@@ -167,6 +173,10 @@ fn unknown_to_claim() -> ApiError {
 
 /// A new device of the caller, with an id of this server and without a key: that is sent afterwards.
 async fn create(state: &State, caller: &Caller) -> Result<Json<Value>, ApiError> {
+    if rights::customer_of(&caller.actor.token).is_some() {
+        let text = "A customer claims devices of the product and makes none";
+        return Err(ApiError::errors(StatusCode::FORBIDDEN, text));
+    }
     let number = caller.fields.required("product_id")?;
     let mut id = [0; 12];
     rand::rng().fill_bytes(&mut id);

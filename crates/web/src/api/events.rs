@@ -79,7 +79,10 @@ async fn open(
 ) -> Result<Response, ApiError> {
     let Scope { account, product } = scope;
     let filter = StreamFilter { account, device, product, prefix: prefix(path) };
-    let resume = resume_point(&caller);
+    // Who claimed a device in another's product is shown what comes from now on: what came before may
+    // have been of somebody who had it then.
+    let is_claimer = product.is_none() && account != caller.actor.account;
+    let resume = resume_point(&caller).map(|after| after.filter(|_| !is_claimer));
     sse::open(Right { state, actor: caller.actor, filter }, resume).await
 }
 

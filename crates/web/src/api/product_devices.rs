@@ -282,6 +282,12 @@ async fn join(
         return Ok(false);
     }
     let _permit = permit(state, payer_of(state, device).await?, account).await?;
+    // Somebody may have taken it while the permit was waited for; who holds one is alone.
+    let known = state.store.devices().get(device.id).await?;
+    let seen = (device.account, device.product);
+    if known.is_none_or(|known| (known.account, known.product) != seen) {
+        return Ok(false);
+    }
     put_into(state, device, Some(product.id)).await?;
     Ok(true)
 }

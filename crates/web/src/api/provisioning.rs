@@ -85,10 +85,13 @@ async fn claim(
         return Err(not_yours());
     }
     devices::take(state, device, account).await?;
-    if device.key.is_none() {
-        replace(state, device.id, key).await?;
+    // It may have been given one meanwhile.
+    let known = state.store.devices().get(device.id).await?.and_then(|device| device.key);
+    match known {
+        None => replace(state, device.id, key).await,
+        Some(known) if known == key.hash => Ok(()),
+        Some(_) => Err(not_yours()),
     }
-    Ok(())
 }
 
 /// A device without a key proves nothing by taking one: in a product it is for who has a part in that.

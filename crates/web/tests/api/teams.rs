@@ -124,6 +124,10 @@ async fn a_client_of_a_product_makes_customers_who_have_their_own_devices() {
     world.ask("POST", &customers, "", body("C@example.org", &secret)).await.refused(409);
     let claim = json!({"id": device.to_string()});
     world.ask("POST", "/v1/devices", &token, claim).await.ok();
+    // A device that it made would be in the product, and paid for by its owner.
+    let number = scene.product.rsplit('/').next();
+    let made = json!({"product_id": number});
+    world.ask("POST", "/v1/devices", &token, made).await.refused(403);
     let own = world.ask("GET", "/v1/devices", &token, Value::Null).await.ok();
     assert_eq!(own[0]["id"], device.to_string());
     let path = format!("{}/device_claims", scene.product);
