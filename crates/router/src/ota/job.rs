@@ -24,6 +24,8 @@ pub(crate) struct Job {
     pub(super) doubted: bool,
     /// How often the device took it and came back without.
     pub(super) unapplied: u32,
+    /// How often it was back and did not say in time what it consists of.
+    pub(super) unseen: u32,
     pub(super) told_started: bool,
     pub(super) told_forced: bool,
     pub(super) told_pending: bool,
@@ -68,6 +70,7 @@ impl Job {
             renewed: false,
             doubted: false,
             unapplied: 0,
+            unseen: 0,
             told_started: false,
             told_forced: false,
             told_pending: false,

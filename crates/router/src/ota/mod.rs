@@ -45,6 +45,8 @@ const ATTEMPTS_MAX: u32 = 5;
 const ATTEMPTS_BOLD: u32 = 2;
 /// How often a device may take an update and come back without it.
 const APPLY_ATTEMPTS: u32 = 2;
+/// How often a device that is back is asked what it consists of.
+const LOOKS_MAX: u32 = 5;
 /// A chunk for devices that tell no size.
 const CHUNK_BYTES: u16 = 512;
 /// `messages.md` §6.1
@@ -287,6 +289,17 @@ impl Shard {
         }
     }
 
+    /// Its description did not arrive: what it runs is not known.
+    fn verify_again(&mut self, now: Now, slot: Slot) {
+        let Some(job) = self.job_mut(slot) else { return };
+        job.unseen += 1;
+        if job.unseen < LOOKS_MAX {
+            return self.verify(now, slot, true);
+        }
+        let why = "it does not say what it consists of".to_owned();
+        self.fail_update(now, slot, UpdateFailure::NotApplied(why));
+    }
+
     /// Its description says nothing of the module: the product version of its Hello does, or else the
     /// device's word that it took the file.
     fn verify_by_hello(&mut self, now: Now, slot: Slot) {
@@ -325,7 +338,7 @@ impl Shard {
             Stage::Absent | Stage::Restarting => {
                 self.fail_update(now, slot, UpdateFailure::NotBack);
             }
-            Stage::Verifying => self.verify_by_hello(now, slot),
+            Stage::Verifying => self.verify_again(now, slot),
             Stage::Disabled | Stage::Sending => self.enter(now, slot, stage, None),
         }
     }

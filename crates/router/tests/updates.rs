@@ -1,0 +1,62 @@
+//! How an update ends.
+
+mod common;
+
+use std::sync::Arc;
+
+use common::*;
+use model::link::{LinkEvent, TransferEnd, TransferNews};
+use model::update::{Expected, Image, UpdateFailure};
+use model::{Update, UpdateId, UpdateState};
+use router::Request;
+
+const UPDATE: UpdateId = UpdateId(7);
+
+/// A device that took an update, with version 2, and restarts.
+fn restarting() -> World {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    let image = Image { sha256: [1; 32], function: 5, index: 1, bytes: vec![0; 2000].into() };
+    let expected = Expected { sha256: Some([2; 32]), version: 2, product_version: None };
+    let update = Update {
+        id: UPDATE,
+        image: Arc::new(image),
+        forced: false,
+        automatic: false,
+        expected: Some(expected),
+    };
+    world.request(Request::Update { device: device(1), update });
+    world.run(seconds(1));
+    for news in [
+        TransferNews::Started { offset: 0 },
+        TransferNews::Validating,
+        TransferNews::Ended(TransferEnd::Applied),
+    ] {
+        world.link(LinkEvent::Transfer { link: link(1), update: UPDATE, news });
+    }
+    assert_eq!(world.reports.last().map(|report| &report.state), Some(&UpdateState::Restarting));
+    world
+}
+
+#[test]
+fn a_device_that_does_not_say_what_it_runs_is_not_believed_to_run_the_update() {
+    let mut world = restarting();
+    world.script(link(1)).answers = false;
+    world.hello_on(1, link(1), false);
+    world.run(seconds(600));
+    let end = world.reports.last().map(|report| report.state.clone());
+    let Some(UpdateState::Failed(UpdateFailure::NotApplied(why))) = end else { panic!("{end:?}") };
+    assert_eq!(why, "it does not say what it consists of");
+}
+
+#[test]
+fn a_device_that_says_late_what_it_consists_of_is_believed_then() {
+    let mut world = restarting();
+    world.script(link(1)).answers = false;
+    world.hello_on(1, link(1), false);
+    world.run(seconds(150));
+    world.script(link(1)).answers = true;
+    world.run(seconds(100));
+    // Its description says nothing of the module, nor does its Hello: its word is taken.
+    assert_eq!(world.reports.last().map(|report| &report.state), Some(&UpdateState::Succeeded));
+}
