@@ -140,9 +140,9 @@ impl Keeper {
         decisions
     }
 
-    /// The account and the operator agree on other terms, at once. A new anchor takes effect when the open period
-    /// ends. From a year to months, the open month is looked at alone; its usage is wanted by the
-    /// next call of [`Keeper::handle`], as `usage` is here, of [`Keeper::period_under`].
+    /// The account and the operator agree on other terms, at once. A new anchor takes effect when the
+    /// open period ends. From a year to months, the open month is looked at alone; its usage is wanted
+    /// by the next call of [`Keeper::handle`], as `usage` is here, of [`Keeper::period_under`].
     pub fn change(&mut self, now: Timestamp, terms: Terms, usage: &Usage) -> Vec<Decision> {
         let period = self.period_under(now, &terms);
         if period.start != self.state.period.start {

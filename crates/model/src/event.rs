@@ -36,6 +36,11 @@ pub enum Origin {
     Internal,
 }
 
+/// application/cbor, a content format.
+pub const CBOR: u16 = 60;
+/// Structured data of Device OS 6.2, encoded as CBOR, shown to people as JSON.
+pub const STRUCTURED: u16 = 65001;
+
 /// The data of an event with its content format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventData {

@@ -189,11 +189,9 @@ impl Registry {
 
     /// This session is not heard from this address any more; another one may be.
     pub(crate) fn address_left(&self, address: SocketAddr, shard: u8, link: LinkId) {
-        if self.shards > 1 {
-            let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
-            if shards.get(&address) == Some(&(shard, link)) {
-                shards.remove(&address);
-            }
+        let mut shards = self.shards_by_address.write().unwrap_or_else(PoisonError::into_inner);
+        if shards.get(&address) == Some(&(shard, link)) {
+            shards.remove(&address);
         }
     }
 

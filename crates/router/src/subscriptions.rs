@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::event::{CBOR, STRUCTURED};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{AccountId, DeviceId, Event, EventPrefix};
 
@@ -145,10 +146,6 @@ fn loss(content: SubscriptionContent, format: u16) -> u8 {
         (_, SubscriptionContent::Cbor) => 2,
     }
 }
-
-/// Content formats (`messages.md` §7.2).
-const CBOR: u16 = 60;
-const STRUCTURED: u16 = 65001;
 
 #[cfg(test)]
 mod tests {

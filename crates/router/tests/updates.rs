@@ -12,8 +12,8 @@ use router::Request;
 
 const UPDATE: UpdateId = UpdateId(7);
 
-/// A device that took an update, with version 2, and restarts.
-fn restarting() -> World {
+/// A device that took an update, with version 2, and is back; it does not say what it consists of.
+fn back_and_silent() -> World {
     let mut world = World::new();
     world.online(1, OWNER);
     let image = Image { sha256: [1; 32], function: 5, index: 1, bytes: vec![0; 2000].into() };
@@ -35,14 +35,14 @@ fn restarting() -> World {
         world.link(LinkEvent::Transfer { link: link(1), update: UPDATE, news });
     }
     assert_eq!(world.reports.last().map(|report| &report.state), Some(&UpdateState::Restarting));
+    world.script(link(1)).answers = false;
+    world.hello_on(1, link(1), false);
     world
 }
 
 #[test]
 fn a_device_that_does_not_say_what_it_runs_is_not_believed_to_run_the_update() {
-    let mut world = restarting();
-    world.script(link(1)).answers = false;
-    world.hello_on(1, link(1), false);
+    let mut world = back_and_silent();
     world.run(seconds(600));
     let end = world.reports.last().map(|report| report.state.clone());
     let Some(UpdateState::Failed(UpdateFailure::NotApplied(why))) = end else { panic!("{end:?}") };
@@ -51,9 +51,7 @@ fn a_device_that_does_not_say_what_it_runs_is_not_believed_to_run_the_update() {
 
 #[test]
 fn a_device_that_says_late_what_it_consists_of_is_believed_then() {
-    let mut world = restarting();
-    world.script(link(1)).answers = false;
-    world.hello_on(1, link(1), false);
+    let mut world = back_and_silent();
     world.run(seconds(150));
     world.script(link(1)).answers = true;
     world.run(seconds(100));

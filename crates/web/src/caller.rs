@@ -68,9 +68,7 @@ impl Actor {
             .map(OwnedDevice)
             .ok_or_else(ApiError::unknown_device)
     }
-}
 
-impl Actor {
     /// Refused once the actor's token ended.
     pub(crate) async fn check_token(&self, state: &State) -> Result<(), ApiError> {
         actor_with(state, self.token.hash, self.needs).await.map(drop)

@@ -6,6 +6,7 @@ use store::{Device, Product, StoreError};
 
 use crate::caller::{Actor, Caller, OwnedDevice};
 use crate::error::ApiError;
+use crate::payer::payer_of;
 use crate::rights::{self, Role};
 use crate::routes::Needs;
 use crate::state::State;
@@ -73,11 +74,10 @@ pub(crate) async fn payer(
     scope: Scope,
     device: &OwnedDevice,
 ) -> Result<AccountId, ApiError> {
-    let Some(product) = device.0.product.filter(|_| scope.product.is_none()) else {
+    if scope.product.is_some() {
         return Ok(scope.account);
-    };
-    let product = state.store.products().get(product).await?;
-    Ok(product.map_or(scope.account, |product| product.account))
+    }
+    Ok(payer_of(state, &device.0).await?.unwrap_or(scope.account))
 }
 
 /// Of devices that an account had something to do with those that are its own or in its products still: of others

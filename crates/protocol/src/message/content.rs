@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use ciborium::Value;
+pub use model::event::{CBOR, STRUCTURED};
 use model::message::SubscriptionContent;
 
 /// text/plain.
@@ -11,10 +12,6 @@ pub const TEXT: u16 = 0;
 pub const OCTET_STREAM: u16 = 42;
 /// application/json.
 pub const JSON: u16 = 50;
-/// application/cbor.
-pub const CBOR: u16 = 60;
-/// Structured data of Device OS 6.2, encoded as CBOR, shown to people as JSON.
-pub const STRUCTURED: u16 = 65001;
 
 /// The format and data that a handler takes; absent if it takes neither this format nor one it can be
 /// converted to, and the device would drop the event without a word. Structured data becomes JSON for
