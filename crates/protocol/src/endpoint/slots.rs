@@ -205,9 +205,12 @@ impl Slots {
     /// A connection was heard from this address, which it takes from whoever had it. Whether that is
     /// news.
     pub(crate) fn set_peer(&mut self, slot: u32, peer: SocketAddr) -> bool {
+        // Asked while its entry and its address agree: later the entry could pass for one of the new
+        // address, whose hash may look the same.
+        let has_it = self.by_address(peer) == Some(slot);
         let Some(connection) = self.get_mut(slot) else { return false };
         let before = std::mem::replace(&mut connection.peer, peer);
-        let is_lost = is_found_by_address(connection) && self.by_address(peer) != Some(slot);
+        let is_lost = is_found_by_address(connection) && !has_it;
         if before != peer || is_lost {
             self.forget_address(slot, before);
         }

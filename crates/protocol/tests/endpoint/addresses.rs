@@ -57,6 +57,23 @@ fn a_plain_record_from_an_unknown_address_is_dropped() {
     assert_eq!(world.endpoint.counters().dropped_unknown_session, 1);
 }
 
+/// One in 128 addresses has a hash that the table cannot tell from that of the address before.
+#[test]
+fn a_session_without_connection_id_is_found_by_each_of_2000_addresses_it_moves_to() {
+    let mut world = World::new();
+    let mut device = Device::connected_as(&mut world, 1, Kind::Device);
+    for number in 1..2000_u32 {
+        // Steps of one length have hashes of one distance.
+        let port = (number * number % 60_000) as u16 + 1000;
+        device.peer = elsewhere(port);
+        let mut datagram = device.seal(&ping(port));
+        mark_moved(&mut datagram, &device.id.0);
+        world.deliver(device.peer, &datagram);
+        device.say(&mut world, &ping(port + 1));
+        assert_eq!(world.endpoint.counters().dropped_unknown_session, 0, "port {port}");
+    }
+}
+
 #[test]
 fn an_old_record_from_a_new_address_moves_nothing() {
     let mut world = World::new();
