@@ -275,12 +275,18 @@ impl Connection {
 
     /// When it wants to be woken.
     pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
-        let is_watched = self.online && !self.is_updating();
-        let silence = is_watched.then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
+        let silence =
+            self.is_watched().then(|| self.probe_at().unwrap_or_else(|| self.silent_at()));
         let can_send = self.can_send();
         let busy = self.busy.as_ref().and_then(|busy| busy.deadline(now, can_send));
         let duplicates = self.duplicates.as_ref().and_then(|seen| seen.deadline(now));
         silence.into_iter().chain(busy).chain(duplicates).chain(self.tell_at).min()
+    }
+
+    /// Whether silence matters. That of a stream always does: one whose device said Goodbye and went
+    /// before it closed it holds its place.
+    fn is_watched(&self) -> bool {
+        (self.online || !self.is_datagram()) && !self.is_updating()
     }
 
     fn silent_at(&self) -> Mono {
@@ -293,7 +299,9 @@ impl Connection {
     /// When a TCP device that says nothing is asked for a sign of life.
     fn probe_at(&self) -> Option<Mono> {
         match &self.channel {
-            Channel::Stream(stream) if !stream.probed => Some(self.heard_at.after(TCP_PROBE)),
+            Channel::Stream(stream) if self.online && !stream.probed => {
+                Some(self.heard_at.after(TCP_PROBE))
+            }
             Channel::Stream(_) | Channel::Datagram(_) => None,
         }
     }

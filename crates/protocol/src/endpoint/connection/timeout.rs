@@ -30,7 +30,7 @@ impl Connection {
             self.tell_rest(cx);
         }
         self.probe_if_due(cx);
-        if self.online && !self.is_updating() && self.silent_at() <= now {
+        if self.is_watched() && self.silent_at() <= now {
             return self.fall_silent(cx);
         }
         Upshot::Done
@@ -38,7 +38,7 @@ impl Connection {
 
     /// Asks a TCP device for a sign of life: any message of it is one.
     fn probe_if_due(&mut self, cx: &mut Context<'_>) {
-        if !self.online || self.is_updating() || self.probe_at().is_none_or(|at| at > cx.now.mono) {
+        if self.is_updating() || self.probe_at().is_none_or(|at| at > cx.now.mono) {
             return;
         }
         if let Channel::Stream(stream) = &mut self.channel {
@@ -133,7 +133,9 @@ impl Connection {
     }
 
     pub(super) fn fall_silent(&mut self, cx: &mut Context<'_>) -> Upshot {
-        cx.out.event(LinkEvent::Silent { link: self.link });
+        if self.online {
+            cx.out.event(LinkEvent::Silent { link: self.link });
+        }
         self.give_up(cx);
         match self.transport() {
             Transport::Udp => Upshot::Done,
