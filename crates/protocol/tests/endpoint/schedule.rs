@@ -114,6 +114,63 @@ fn an_answer_nobody_waits_for_any_more_is_acknowledged_and_dropped_and_its_token
     }
 }
 
+/// A confirmable answer of a function.
+fn returned(message_id: u16, token: u8, value: u8) -> [u8; 10] {
+    let [high, low] = message_id.to_be_bytes();
+    [0x41, 0x44, high, low, token, 0xff, 0, 0, 0, value]
+}
+
+#[test]
+fn a_late_copy_of_an_answer_does_not_answer_the_call_that_has_its_token_by_then() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    let token = device.receive(&mut world, 0, call(""))[0][4];
+    let first = returned(0x100, token, 42);
+    device.say(&mut world, &first);
+    let mut last = 0;
+    for number in 1_u16.. {
+        last = number;
+        let other = device.receive(&mut world, number.into(), call(""))[0][4];
+        if other == token {
+            break;
+        }
+        device.say(&mut world, &returned(0x100 + number, other, 1));
+    }
+    world.skip(6 * SECOND);
+    world.take_events();
+    assert_eq!(device.say(&mut world, &first), [empty_ack(0x100)], "acknowledged again");
+    assert!(world.take_events().is_empty());
+    device.say(&mut world, &returned(0x200, token, 7));
+    let (link, exchange) = (device.link, ExchangeId(last.into()));
+    let answer = Answer::Returned(7);
+    assert_eq!(world.event(), LinkEvent::Answered { link, exchange, answer });
+}
+
+#[test]
+fn after_a_full_handshake_and_after_90_seconds_an_answer_may_have_an_id_that_came_before() {
+    let mut world = World::new();
+    let mut device = Device::connected(&mut world, 1);
+    let link = device.link;
+    for number in 0..2 {
+        let token = device.receive(&mut world, number, call(""))[0][4];
+        world.take_events();
+        device.say(&mut world, &returned(0x100, token, 7));
+        assert!(matches!(world.event(), LinkEvent::Answered { link: l, .. } if l == link));
+        world.pass(90 * SECOND);
+        world.take_events();
+    }
+    device.receive(&mut world, 2, call(""));
+    let mut device = Device::handshaken(&mut world, 1, Kind::DeviceWithCid);
+    let greeting = hello(1, device.id);
+    device.say(&mut world, &greeting);
+    device.link = opened(world.take_events().pop().unwrap()).link;
+    device.say(&mut world, &ping(2));
+    let token = device.receive(&mut world, 3, call(""))[0][4];
+    world.take_events();
+    device.say(&mut world, &returned(0x100, token, 7));
+    assert!(matches!(world.event(), LinkEvent::Answered { link, .. } if link == device.link));
+}
+
 #[test]
 fn nothing_that_was_under_way_is_repeated_once_the_key_is_replaced() {
     let mut world = World::new();

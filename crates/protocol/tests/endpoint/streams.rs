@@ -159,6 +159,35 @@ fn there_are_no_copies() {
 }
 
 #[test]
+fn two_answers_may_have_one_id() {
+    let mut world = World::new();
+    let mut photon = Photon::connected(&mut world);
+    for number in 0..2 {
+        let token = photon.receive(&mut world, number, call("on"))[0][4];
+        world.take_events();
+        photon.say(&mut world, &[0x41, 0x44, 1, 0, token, 0xff, 0, 0, 0, 7]);
+        assert!(matches!(world.event(), LinkEvent::Answered { .. }));
+    }
+}
+
+#[test]
+fn a_stream_whose_device_said_goodbye_is_closed_after_31_seconds_without_being_asked_for_a_sign() {
+    let mut world = World::new();
+    let mut photon = Photon::connected(&mut world);
+    world.pass(5 * SECOND);
+    let goodbye = [0x40, 2, 0, 50, 0xb1, b'x', 0xff, 0x01, 0x05];
+    assert_eq!(photon.say(&mut world, &goodbye), [empty_ack(50)]);
+    message(world.event());
+    world.pass(31 * SECOND - 1);
+    assert!(photon.answers(&mut world).is_empty());
+    assert!(world.take_events().is_empty() && world.closed_streams.is_empty());
+    world.pass(1);
+    assert_eq!(world.event(), LinkEvent::Closed { link: photon.link, forget: false });
+    assert_eq!(world.closed_streams, [photon.link]);
+    assert_eq!(world.endpoint.next_timeout(), None);
+}
+
+#[test]
 fn a_stream_that_is_silent_for_31_seconds_is_closed() {
     let mut world = World::new();
     let mut photon = Photon::connected(&mut world);

@@ -1,6 +1,7 @@
-//! The messages that came before (`decisions.md`, Acknowledging): per session, message id → what was
+//! The messages that came before: per session, message id → what was
 //! answered, for 90 s, at most 128. What the session answers by itself without a trace (ping, time)
-//! is not in here: it is answered again.
+//! is not in here: it is answered again. Answers of the device are kept apart, within the same bounds:
+//! many calls must not drive publishes out.
 
 use model::Mono;
 use model::limits::{DUPLICATES_KEPT, DUPLICATES_MAX};
@@ -28,8 +29,10 @@ pub(crate) enum Fate {
 /// The cache of one session. Empty it owns no memory.
 #[derive(Debug, Default)]
 pub(crate) struct Duplicates {
-    /// Oldest first.
+    /// Requests, oldest first.
     seen: Vec<Seen>,
+    /// Confirmable answers that something waited for, oldest first.
+    answers: Vec<Seen>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,18 +48,22 @@ impl Duplicates {
         if model::planted!("duplicate-routed") && message_id.is_multiple_of(8) {
             return None;
         }
-        let found = self.seen.iter().rev().find(|seen| seen.message_id == message_id)?;
-        (age_ms(now, found) < kept_ms()).then_some(found.fate)
+        find(&self.seen, now, message_id)
     }
 
     /// Remembers a fresh message; the oldest one goes if there are too many.
     pub(crate) fn insert(&mut self, now: Mono, message_id: u16, fate: Fate) {
-        self.expire(now);
-        self.seen.retain(|seen| seen.message_id != message_id);
-        if self.seen.len() == DUPLICATES_MAX {
-            self.seen.remove(0);
-        }
-        self.seen.push(Seen { at_ms: now_ms(now), message_id, fate });
+        insert(&mut self.seen, now, message_id, fate);
+    }
+
+    /// Whether this answer came before: its token may be in use again.
+    pub(crate) fn has_answer(&self, now: Mono, message_id: u16) -> bool {
+        find(&self.answers, now, message_id).is_some()
+    }
+
+    /// Remembers an answer; the oldest one goes if there are too many.
+    pub(crate) fn insert_answer(&mut self, now: Mono, message_id: u16) {
+        insert(&mut self.answers, now, message_id, Fate::Answered(Code::EMPTY));
     }
 
     /// Changes what became of a message, if it is still known.
@@ -76,19 +83,39 @@ impl Duplicates {
 
     /// Forgets what is too old.
     pub(crate) fn expire(&mut self, now: Mono) {
-        let old = self.seen.iter().take_while(|seen| age_ms(now, seen) >= kept_ms()).count();
-        self.seen.drain(..old);
+        expire(&mut self.seen, now);
+        expire(&mut self.answers, now);
     }
 
     /// When the oldest one is to be forgotten.
     pub(crate) fn deadline(&self, now: Mono) -> Option<Mono> {
-        let left_ms = kept_ms().saturating_sub(age_ms(now, self.seen.first()?));
+        let oldest = self.seen.first().into_iter().chain(self.answers.first());
+        let left_ms = oldest.map(|seen| kept_ms().saturating_sub(age_ms(now, seen))).min()?;
         Some(Mono(now.0 + u64::from(left_ms) * 1000))
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.seen.is_empty()
+        self.seen.is_empty() && self.answers.is_empty()
     }
+}
+
+fn find(list: &[Seen], now: Mono, message_id: u16) -> Option<Fate> {
+    let found = list.iter().rev().find(|seen| seen.message_id == message_id)?;
+    (age_ms(now, found) < kept_ms()).then_some(found.fate)
+}
+
+fn insert(list: &mut Vec<Seen>, now: Mono, message_id: u16, fate: Fate) {
+    expire(list, now);
+    list.retain(|seen| seen.message_id != message_id);
+    if list.len() == DUPLICATES_MAX {
+        list.remove(0);
+    }
+    list.push(Seen { at_ms: now_ms(now), message_id, fate });
+}
+
+fn expire(list: &mut Vec<Seen>, now: Mono) {
+    let old = list.iter().take_while(|seen| age_ms(now, seen) >= kept_ms()).count();
+    list.drain(..old);
 }
 
 fn kept_ms() -> u32 {
@@ -131,6 +158,23 @@ mod tests {
         assert_eq!(cache.find(seconds(1), 0), None);
         assert!(cache.find(seconds(1), 1).is_some());
         assert!(cache.find(seconds(1), 128).is_some());
+    }
+
+    #[test]
+    fn answers_are_known_as_long_and_as_many_and_drive_no_request_out() {
+        let mut cache = Duplicates::default();
+        cache.insert(seconds(10), 7, Fate::Waiting(Kind::Publish));
+        for id in 1000..1129 {
+            cache.insert_answer(seconds(20), id);
+        }
+        assert!(cache.find(seconds(20), 7).is_some() && cache.find(seconds(20), 1128).is_none());
+        assert!(!cache.has_answer(seconds(20), 7) && !cache.has_answer(seconds(20), 1000));
+        assert!(cache.has_answer(seconds(109), 1001) && !cache.has_answer(seconds(110), 1001));
+        cache.expire(seconds(100));
+        assert_eq!(cache.deadline(seconds(100)), Some(seconds(110)));
+        assert!(!cache.is_empty());
+        cache.expire(seconds(110));
+        assert!(cache.is_empty());
     }
 
     #[test]

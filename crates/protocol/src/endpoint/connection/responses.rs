@@ -23,10 +23,17 @@ impl Connection {
         if packet.is_confirmable() {
             self.acknowledge_with(cx, packet.message_id(), Token::EMPTY, Code::EMPTY);
         }
-        if self.transfer_answered(cx, packet, record) {
+        if self.is_repeated(cx, packet) {
+            cx.counters.copies += 1;
             return;
         }
+        if self.transfer_answered(cx, packet, record) {
+            return self.note_answer(cx, packet);
+        }
         let position = self.position(packet);
+        if position.is_some() {
+            self.note_answer(cx, packet);
+        }
         match (Response::read(packet), position) {
             (Some(Response::Acknowledged), Some(position)) => self.handle_empty(cx, position),
             (Some(Response::Acknowledged), None) => self.handle_strange_empty(cx),
@@ -38,6 +45,22 @@ impl Connection {
             (Some(Response::Answer(_) | Response::Reset), None) | (None, _) => {
                 cx.counters.answers_unmatched += 1;
             }
+        }
+    }
+
+    /// Whether this answer completed something before. The device repeats a confirmable answer until it
+    /// is acknowledged, and its token may be another exchange's by then. TCP has no copies.
+    fn is_repeated(&self, cx: &Context<'_>, packet: &Packet<'_>) -> bool {
+        let seen =
+            self.duplicates.as_ref().filter(|_| packet.is_confirmable() && self.is_datagram());
+        seen.is_some_and(|seen| seen.has_answer(cx.now.mono, packet.message_id()))
+    }
+
+    /// Remembers an answer that must not be taken twice.
+    fn note_answer(&mut self, cx: &Context<'_>, packet: &Packet<'_>) {
+        if packet.is_confirmable() && self.is_datagram() {
+            let seen = self.duplicates.get_or_insert_default();
+            seen.insert_answer(cx.now.mono, packet.message_id());
         }
     }
 
