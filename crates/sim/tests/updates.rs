@@ -10,7 +10,7 @@ use model::{UpdateId, UpdateState};
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use sim::device::profile::Generation;
-use sim::device::{Observation, UpdateFault, UpdateStep};
+use sim::device::{Loss, Observation, UpdateFault, UpdateStep};
 use sim::network::Conditions;
 use updates_support::{Bench, bad_network, image};
 
@@ -209,6 +209,26 @@ fn an_update_that_was_called_off_can_be_begun_again() {
         assert!(bench.run_to_end(HOUR), "{:?}", bench.states());
         bench.assert_installed(&image);
     }
+}
+
+/// The device waits for chunks for five minutes and connects anew then.
+#[test]
+fn a_device_that_is_told_of_the_end_before_the_beginning_does_not_begin() {
+    let mut begun = 0;
+    // It is called off at another moment each time.
+    for ms in (4..200).step_by(4) {
+        let mut bench = Bench::new(ms, Conditions::perfect(), true);
+        let (delay_min, delay_max) = (Duration::from_millis(1), Duration::from_millis(90));
+        bench.set_network(Conditions { delay_min, delay_max, ..Conditions::perfect() });
+        bench.update(&image(20_000, 1), 1);
+        bench.run(Duration::from_millis(ms));
+        bench.cancel(1);
+        bench.run(Duration::from_secs(400));
+        begun += usize::from(!bench.device_offsets().is_empty());
+        let lost = Observation::Disconnected(Loss::UpdateTimeout);
+        assert!(!bench.observed(&lost), "{ms}");
+    }
+    assert!(begun > 10, "{begun}");
 }
 
 /// A chunk tells its place by its number alone, counted from where its transfer began.

@@ -117,6 +117,11 @@ impl Transfer {
         self.order.protocol == TransferProtocol::V3
     }
 
+    /// Whether the device was asked to begin and has not answered.
+    pub(crate) fn is_starting(&self) -> bool {
+        matches!(&self.sender, Sender::V3(sender) if sender.is_starting()) && self.ask.is_some()
+    }
+
     /// The token in use.
     pub(crate) fn token(&self) -> Option<u8> {
         self.token

@@ -56,6 +56,10 @@ impl Sender {
         Self { chunk_bytes, offset: 0, stage: Stage::Start, record: 0 }
     }
 
+    pub(super) fn is_starting(&self) -> bool {
+        matches!(self.stage, Stage::Starting)
+    }
+
     pub(super) fn request(&self) -> Option<Asked> {
         match self.stage {
             Stage::Start => Some(Asked { patience: START_PATIENCE }),

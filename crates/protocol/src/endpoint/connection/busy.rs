@@ -32,6 +32,9 @@ pub(crate) struct Busy {
     pub(crate) newcomer: Option<Box<Newcomer>>,
     /// An image on its way.
     pub(crate) transfer: Option<Box<Updating>>,
+    /// The token of the last request to begin a transfer that was called off before its answer came; it
+    /// is among the retired ones.
+    pub(crate) called_off: Option<u8>,
     /// Tokens whose answer did not come, and when each may be used again.
     retired_tokens: Vec<(u8, Mono)>,
 }
@@ -52,6 +55,7 @@ impl Busy {
             && self.reserve_asked_at.is_none()
             && self.newcomer.is_none()
             && self.transfer.is_none()
+            && self.called_off.is_none()
             && self.retired_tokens.is_empty()
     }
 
@@ -100,6 +104,8 @@ impl Busy {
     pub(crate) fn expire(&mut self, now: Mono) {
         self.bodies.expire(now);
         self.retired_tokens.retain(|(_, until)| *until > now);
+        let is_retired = |token: &u8| self.retired_tokens.iter().any(|(other, _)| other == token);
+        self.called_off = self.called_off.filter(is_retired);
         if self.reserve_asked_at.is_some_and(|at| at.after(RESERVE_AGAIN) <= now) {
             self.reserve_asked_at = None;
         }

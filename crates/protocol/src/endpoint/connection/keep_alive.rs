@@ -1,4 +1,4 @@
-//! How long a UDP device may be silent (`decisions.md`, Online).
+//! How long a UDP device may be silent.
 //!
 //! The device pings one interval after the last thing it received, so the time between our last
 //! sending and its ping is a sample of that interval.

@@ -44,6 +44,7 @@ impl Connection {
             (Some(Response::Reset), None) if self.is_updating() => self.transfer_reset(),
             (Some(Response::Answer(_) | Response::Reset), None) | (None, _) => {
                 cx.counters.answers_unmatched += 1;
+                self.call_off_again(cx, packet);
             }
         }
     }

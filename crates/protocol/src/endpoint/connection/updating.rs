@@ -34,23 +34,41 @@ impl Connection {
         self.busy().transfer = Some(Box::new(Updating::new(transfer)));
     }
 
-    /// Calls a transfer off. The device is told once: if that is lost, it finds out in five minutes.
+    /// Calls a transfer off. The device is told once, and again if it answers then that it begins: the
+    /// two may have overtaken each other. If that is lost, it finds out in five minutes.
     pub(super) fn end_transfer(&mut self, cx: &mut Context<'_>, update: UpdateId) {
         let is_it = |updating: &Updating| updating.transfer.update() == update;
         let updating = self.busy.as_ref().and_then(|busy| busy.transfer.as_ref());
         let Some(updating) = updating.filter(|updating| is_it(updating)) else { return };
-        let is_told = updating.transfer.is_v3() && updating.transfer.token().is_some();
-        if is_told
-            && self.can_send()
-            && let Some(token) = self.take_token(cx)
-        {
-            let message_id = self.next_message_id();
-            cx.scratch.clear();
-            UpdateFinish { cancel: true, discard: false }.emit(message_id, token, cx.scratch);
-            self.transmit(cx);
-            self.busy().retire(Some(token), cx.now.mono);
+        let begun_by = updating.transfer.token().filter(|_| updating.transfer.is_v3());
+        let is_unanswered = updating.transfer.is_starting();
+        if begun_by.is_some() {
+            self.call_off(cx);
         }
         self.forget_transfer(cx.now.mono);
+        self.busy().called_off = begun_by.filter(|_| is_unanswered);
+    }
+
+    fn call_off(&mut self, cx: &mut Context<'_>) {
+        if !self.can_send() {
+            return;
+        }
+        let Some(token) = self.take_token(cx) else { return };
+        let message_id = self.next_message_id();
+        cx.scratch.clear();
+        UpdateFinish { cancel: true, discard: false }.emit(message_id, token, cx.scratch);
+        self.transmit(cx);
+        self.busy().retire(Some(token), cx.now.mono);
+    }
+
+    /// An answer that nothing waits for: of a device that begins what was called off?
+    pub(super) fn call_off_again(&mut self, cx: &mut Context<'_>, packet: &Packet<'_>) {
+        let Some(busy) = self.busy.as_mut().filter(|busy| busy.transfer.is_none()) else { return };
+        let is_it = busy.called_off.is_some() && packet.token().byte() == busy.called_off;
+        if is_it && packet.code() == Code::CREATED {
+            busy.called_off = None;
+            self.call_off(cx);
+        }
     }
 
     /// The transfer is over without a word.
