@@ -12,7 +12,7 @@ use model::{
 };
 
 use crate::Reply;
-use crate::device::{Device, Slot, What};
+use crate::device::{Slot, What};
 use crate::gate::{Publisher, Then};
 use crate::presence::event_of;
 use crate::shard::Shard;
@@ -144,12 +144,11 @@ impl Shard {
         let Some(slot) = self.devices.slot_of(device) else {
             return self.reply(id, Err(Refusal::UnknownDevice));
         };
-        let is_there = self.devices.get(slot).is_some_and(|device| device.marks.online);
-        let is_asked = self.devices.get(slot).is_some_and(Device::is_asked_to_describe);
-        if !is_there {
+        let Some(device) = self.devices.get_mut(slot).filter(|device| device.marks.online) else {
             return self.reply(id, Err(Refusal::Offline));
-        }
-        if !is_asked {
+        };
+        device.forget_describes_overdue(now);
+        if !device.is_asked_to_describe() {
             self.send(now, slot, What::Describe, CloudMessage::Describe(METRICS));
         }
         self.reply(id, Ok(Reply::Done));

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use metering::Payer;
 use model::hello::HelloFlags;
@@ -12,8 +13,8 @@ use model::limits::SUBSCRIPTIONS_MAX;
 use model::link::{ExchangeId, Transport};
 use model::message::{Subscribe, SubscriptionContent};
 use model::{
-    ApplicationDescription, DeviceId, DeviceRow, DeviceState, Event, Hello, LinkId, Mono, Platform,
-    RequestId, Timestamp,
+    ApplicationDescription, DeviceId, DeviceRow, DeviceState, Event, Hello, LinkId, Mono, Now,
+    Platform, RequestId, Timestamp,
 };
 use smallvec::SmallVec;
 
@@ -22,6 +23,9 @@ use crate::describe::Describing;
 use crate::ota::Job;
 use crate::rate::{Bucket, InternalWindow};
 use crate::timers::Dues;
+
+/// No description is under way for longer.
+const DESCRIBE_LONGEST: Duration = Duration::from_secs(140);
 
 /// The place of a device in its shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -120,6 +124,11 @@ impl Facts {
             facts.set_binary_bytes_max(system.binary_bytes_max);
         }
         facts
+    }
+
+    /// Of a product; absent: the firmware has none.
+    pub(crate) fn product_version_told(&self) -> Option<u16> {
+        told(self.product_version)
     }
 
     /// Of a chunk of an update; 0: not told.
@@ -251,6 +260,15 @@ impl Device {
         busy.is_some_and(|busy| busy.sent.iter().any(|sent| sent.what == What::Describe))
     }
 
+    /// Forgets those that were acknowledged and never answered: of their end the session tells nothing.
+    /// One that comes block by block takes longer than other answers.
+    pub(crate) fn forget_describes_overdue(&mut self, now: Now) {
+        if let Some(busy) = &mut self.busy {
+            let is_overdue = |sent: &Sent| sent.since.after(DESCRIBE_LONGEST) <= now.mono;
+            busy.sent.retain(|sent| sent.what != What::Describe || !is_overdue(sent));
+        }
+    }
+
     pub(crate) fn new(id: DeviceId, peer: SocketAddr, row: DeviceRow, facts: Facts) -> Self {
         Self {
             id,
@@ -326,7 +344,6 @@ impl Device {
     }
 
     pub(crate) fn state(&self) -> DeviceState {
-        let told = |number: u16| (number != u16::MAX).then_some(number);
         let known = |at: Timestamp| (at != Timestamp::default()).then_some(at);
         DeviceState {
             device: self.id,
@@ -337,7 +354,7 @@ impl Device {
             transport: Some(self.facts.transport),
             platform: Some(self.facts.platform),
             firmware_product: told(self.facts.product),
-            firmware_version: told(self.facts.product_version),
+            firmware_version: self.facts.product_version_told(),
             system_version: (self.facts.system_version > 0).then_some(self.facts.system_version),
             binary_bytes_max: Some(self.facts.binary_bytes_max()).filter(|bytes| *bytes > 0),
             description: self.description().cloned(),
@@ -349,4 +366,9 @@ impl Device {
             resumes: self.resumes,
         }
     }
+}
+
+/// A number of a Hello that has a value for none.
+fn told(number: u16) -> Option<u16> {
+    (number != u16::MAX).then_some(number)
 }

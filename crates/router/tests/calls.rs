@@ -448,3 +448,22 @@ fn a_classic_device_takes_short_arguments_only() {
     let id = world.request(Request::Call { device: device(1), name: "echo".into(), argument });
     assert_eq!(world.replies[&id], Err(Refusal::ArgumentTooLong(63)));
 }
+
+#[test]
+fn vital_signs_that_were_never_answered_are_asked_for_again() {
+    let mut world = World::new();
+    world.online(1, OWNER);
+    world.script(link(1)).answers = false;
+    let mut ask = |after_s, asked| {
+        world.run(seconds(after_s));
+        world.request(Request::AskVitals { device: device(1) });
+        let is_vitals = |message: &CloudMessage| matches!(message, CloudMessage::Describe(4));
+        let sent = world.sent.iter().filter(|(_, _, message)| is_vitals(message)).count();
+        assert_eq!(sent, asked, "{after_s} s later");
+    };
+    ask(0, 1);
+    ask(139, 1);
+    ask(1, 2);
+    ask(139, 2);
+    ask(1, 3);
+}

@@ -18,6 +18,8 @@ pub(crate) struct Job {
     pub(super) bytes: u32,
     /// The file is complete on the device, which may have applied it.
     pub(super) may_be_applied: bool,
+    /// Its device said Hello since it took the file.
+    pub(super) greeted: bool,
     /// The session was ended because the device believed in an older update.
     pub(super) renewed: bool,
     /// The device would not finish it, for no reason that is the file's.
@@ -67,6 +69,7 @@ impl Job {
             cautious: false,
             bytes: 0,
             may_be_applied: false,
+            greeted: false,
             renewed: false,
             doubted: false,
             unapplied: 0,
@@ -78,7 +81,7 @@ impl Job {
         }
     }
 
-    /// Whether functions and variables wait (`decisions.md`, Updates).
+    /// Whether functions and variables wait.
     pub(crate) fn keeps_calls(&self) -> bool {
         match self.stage {
             Stage::Sending | Stage::Restarting => true,

@@ -197,7 +197,7 @@ impl Shard {
         let (facts, link, protocol) = (device.facts, device.link, protocol_of(device));
         let Some(job) = self.job_mut(slot) else { return };
         job.attempts += 1;
-        job.may_be_applied = false;
+        (job.may_be_applied, job.greeted) = (false, false);
         if job.attempts > ATTEMPTS_MAX {
             let attempts = job.attempts - 1;
             return self.fail_update(now, slot, UpdateFailure::NoProgress { attempts });
@@ -219,7 +219,14 @@ impl Shard {
 
     /// The device said Hello: whatever was under way is over, and it tells what it consists of.
     pub(crate) fn update_greeted(&mut self, now: Now, slot: Slot) {
+        self.mark_greeted(slot);
         self.update_returned(now, slot, false);
+    }
+
+    fn mark_greeted(&mut self, slot: Slot) {
+        if let Some(job) = self.job_mut(slot) {
+            job.greeted = matches!(job.stage, Stage::Restarting | Stage::Verifying);
+        }
     }
 
     /// The device is back after it was given up: it tells nothing by itself.
@@ -296,8 +303,20 @@ impl Shard {
         if job.unseen < LOOKS_MAX {
             return self.verify(now, slot, true);
         }
+        if self.is_shown_by_hello(slot) {
+            return self.succeed(now, slot);
+        }
         let why = "it does not say what it consists of".to_owned();
         self.fail_update(now, slot, UpdateFailure::NotApplied(why));
+    }
+
+    /// Whether a Hello since it took the file told the wanted product version. One that is not told
+    /// shows nothing, and neither does a Hello from before.
+    fn is_shown_by_hello(&self, slot: Slot) -> bool {
+        let Some(device) = self.devices.get(slot) else { return false };
+        let Some(job) = device.job().filter(|job| job.greeted) else { return false };
+        let wanted = job.update.expected.and_then(|expected| expected.product_version);
+        wanted.is_some_and(|wanted| device.facts.product_version_told() == Some(wanted))
     }
 
     /// Its description says nothing of the module: the product version of its Hello does, or else the
@@ -366,9 +385,12 @@ impl Shard {
         }
         let is_there = place.marks.online;
         place.busy().update = Some(Box::new(update.0));
-        match is_there {
-            true => self.update_returned(now, slot, true),
-            false => self.update_interrupted(now, slot),
+        if is_there {
+            // By the Hello that took it away from the other shard.
+            self.mark_greeted(slot);
+            self.update_returned(now, slot, true);
+        } else {
+            self.update_interrupted(now, slot);
         }
         self.rest(slot);
     }
