@@ -15,9 +15,9 @@ use crate::mail::Notice;
 use crate::shared::Shared;
 use crate::{BillingError, DevicesPermit};
 
-/// Errands that wait. Full: a claim code counts as unknown, a key is not bound.
+/// Errands that wait. Full: a claim code is not looked up, a key is not bound.
 pub(crate) const ERRANDS_MAX: usize = 1024;
-/// Devices bound by trust on first use that nobody claimed (`decisions.md`, Identity and keys).
+/// Devices bound by trust on first use that nobody claimed.
 const FIRST_USE_MAX: u64 = 1000;
 
 /// One of them, and which shard waits.
@@ -43,7 +43,8 @@ impl Errand {
             Self::Bind { link, .. } => Notice::Answer(NeedAnswer::Bind { link, bound: false }),
             Self::Claim { device, .. } => {
                 let row = shared.registry.row(device);
-                Notice::Input(Input::Claimed { device, outcome: ClaimOutcome::Unknown, row })
+                let outcome = ClaimOutcome::NotLookedUp;
+                Notice::Input(Input::Claimed { device, outcome, row })
             }
         }
     }
@@ -81,7 +82,7 @@ impl Shared {
             Ok(permit) => permit,
             Err(error) => {
                 warn!(%device, %error, "claim refused");
-                return ClaimOutcome::Unknown;
+                return of_refusal(&error);
             }
         };
         match self.store.claims().redeem(code, device, self.utc()).await {
@@ -96,7 +97,7 @@ impl Shared {
             Ok(Redeemed::Unknown) => ClaimOutcome::Unknown,
             Err(error) => {
                 warn!(%device, %error, "claim code not looked up");
-                ClaimOutcome::Unknown
+                ClaimOutcome::NotLookedUp
             }
         }
     }
@@ -166,5 +167,43 @@ impl Shared {
                 Ok(true)
             }
         }
+    }
+}
+
+/// A code that the plan has no room for is used up; what the operator can mend is tried again.
+fn of_refusal(why: &BillingError) -> ClaimOutcome {
+    match why {
+        BillingError::NoAccount(_) | BillingError::TooManyDevices { .. } => ClaimOutcome::Unknown,
+        BillingError::Catalogue(_)
+        | BillingError::CatalogueGone { .. }
+        | BillingError::Store(_) => ClaimOutcome::NotLookedUp,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use secure::keys::ServerKeys;
+    use store::Store;
+
+    use super::*;
+    use crate::{Node, NodeConfig};
+
+    #[tokio::test]
+    async fn a_claim_code_that_cannot_be_looked_up_is_not_an_unknown_one() {
+        let store = Arc::new(Store::in_memory().await.unwrap());
+        let keys = ServerKeys::generate().unwrap();
+        let (node, _handle) =
+            Node::start(NodeConfig::loopback(), Arc::clone(&store), keys).await.unwrap();
+        let device = DeviceId([1; 12]);
+        assert_eq!(node.shared.claim(device, "code").await, ClaimOutcome::Unknown);
+        store.close().await.unwrap();
+        assert_eq!(node.shared.claim(device, "code").await, ClaimOutcome::NotLookedUp);
+
+        let errand = Errand::Claim { shard: 0, device, code: "code".into() };
+        let Notice::Input(Input::Claimed { outcome, .. }) = errand.refused(&node.shared) else {
+            panic!("the shard is told what became of the claim");
+        };
+        assert_eq!(outcome, ClaimOutcome::NotLookedUp, "the queue was full");
+        node.stop().await;
     }
 }

@@ -14,7 +14,7 @@ use model::{
 
 use crate::ota::Handover;
 
-/// Settings of a shard. The defaults are those of `decisions.md`.
+/// Settings of a shard.
 #[derive(Debug, Clone)]
 pub struct ShardConfig {
     /// Publishes a device may make at once; 0 turns the limit off. Default 4.
@@ -144,6 +144,8 @@ pub struct Pause {
 pub enum ClaimOutcome {
     /// The device belongs to the maker of the code, from now on or from before.
     Claimed,
+    /// Nobody could look it up now; the device keeps it and tells it again.
+    NotLookedUp,
     /// It belongs to somebody else and stays there.
     OwnedByOther,
     /// No such code, too old or used.

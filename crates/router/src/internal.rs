@@ -175,7 +175,7 @@ impl Shard {
         }
     }
 
-    /// The code was looked up. Whatever came of it, the device is told to forget it.
+    /// Whatever came of a code that was looked up, the device is told to forget it.
     pub(crate) fn claimed(
         &mut self,
         now: Now,
@@ -192,7 +192,9 @@ impl Shard {
         if outcome == ClaimOutcome::OwnedByOther {
             self.tell_owner(now, slot, &name);
         }
-        self.answer(now, slot, &name, b"claimed");
+        if outcome != ClaimOutcome::NotLookedUp {
+            self.answer(now, slot, &name, b"claimed");
+        }
         self.rest(slot);
     }
 

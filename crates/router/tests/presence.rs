@@ -365,6 +365,20 @@ fn a_claim_code_is_looked_up_and_the_device_told_to_forget_it() {
 }
 
 #[test]
+fn a_device_keeps_a_claim_code_that_could_not_be_looked_up() {
+    let mut world = World::new();
+    world.register(1, None);
+    world.hello(1);
+    world.say(1, publish("spark/device/claim/code", Some(b"code")));
+    let outcome = router::ClaimOutcome::NotLookedUp;
+    world.input(Input::Claimed { device: device(1), outcome, row: Some(DeviceRow::default()) });
+    world.run(seconds(1));
+    assert!(world.delivered_to(link(1)).is_empty());
+    world.say(1, publish("spark/device/claim/code", Some(b"code")));
+    assert_eq!(world.claims.len(), 2, "it may tell it again");
+}
+
+#[test]
 fn a_code_for_a_device_of_somebody_else_is_shown_to_its_owner_without_the_code() {
     let mut world = World::new();
     world.online(1, OWNER);
