@@ -107,6 +107,18 @@ impl Keeper {
         self.state.next_plan
     }
 
+    /// When the plan that the account asked for comes at the earliest: after the open period, or after
+    /// the next one if the account asked for more in this one. More blocks that a period needs put
+    /// it off further.
+    pub fn next_plan_from(&self) -> Option<Timestamp> {
+        self.state.next_plan?;
+        let Period { end, .. } = self.state.period;
+        if !self.state.raised {
+            return Some(end);
+        }
+        Some(Period::at(self.terms.anchor, self.terms.plan.cycle(), end).end)
+    }
+
     /// Whether the open period is over and waits for its last usage.
     pub fn is_over(&self, now: Timestamp) -> bool {
         now >= self.state.period.end

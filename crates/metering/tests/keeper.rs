@@ -282,6 +282,25 @@ fn more_that_an_account_asked_for_is_had_for_a_whole_period_before_less_comes() 
 }
 
 #[test]
+fn the_beginning_of_the_next_plan_is_told_as_it_will_come() {
+    let mut account = Account::new(growth(3), "2026-01-01");
+    assert_eq!(account.keeper.next_plan_from(), None);
+    account.asks_for(growth(2), operations(1));
+    assert_eq!(account.keeper.next_plan_from(), Some(at("2026-02-01")));
+    account.asks_for(growth(4), operations(1));
+    assert_eq!(account.keeper.next_plan_from(), None);
+    account.asks_for(growth(2), operations(1));
+    assert_eq!(account.keeper.next_plan_from(), Some(at("2026-03-01")), "more was asked for");
+    account.now = at("2026-02-01");
+    account.ends_with(operations(1));
+    assert_eq!(account.keeper.terms().plan, growth(4));
+    assert_eq!(account.keeper.next_plan_from(), Some(at("2026-03-01")));
+    account.now = at("2026-03-01");
+    account.ends_with(operations(1));
+    assert_eq!((account.keeper.terms().plan, account.keeper.next_plan_from()), (growth(2), None));
+}
+
+#[test]
 fn more_comes_at_once_and_takes_back_the_less_that_was_asked_for() {
     let mut account = Account::new(Plan::Free, "2026-01-01");
     for (asked, plan, next) in [

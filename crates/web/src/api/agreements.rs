@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use metering::{Consequence, Limit, Matter, Notice, Plan, PlanError};
+use model::AccountId;
 use node::Standing;
 use serde_json::{Value, json};
 use store::StoredNotice;
@@ -12,6 +13,7 @@ use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::fields::Fields;
 use crate::state::{State, utc_now};
+use crate::telling::to_the_end;
 
 /// An account has one agreement.
 const AGREEMENT: &str = "1";
@@ -24,8 +26,13 @@ pub(crate) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
-    let standing = state.handle.billing().standing(caller.actor.account, utc_now()).await?;
-    Ok(Json(json!({"data": [agreement(&standing)]})))
+    Ok(Json(json!({"data": [agreement(&standing(&state, caller.actor.account).await?)]})))
+}
+
+/// How an account stands. To look may close a period that is over, which is done to its end.
+pub(crate) async fn standing(state: &State, account: AccountId) -> Result<Standing, ApiError> {
+    let state = state.clone();
+    to_the_end(async move { Ok(state.handle.billing().standing(account, utc_now()).await?) }).await
 }
 
 /// `plan`, `blocks` or `add_blocks`. What the operator arranged, the operator changes. What is absent
@@ -36,11 +43,14 @@ pub(crate) async fn change(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     refuse_other(&id)?;
-    let (account, billing) = (caller.actor.account, state.handle.billing());
-    let standing = billing.standing(account, utc_now()).await?;
-    let plan = wanted_plan(standing.keeper.terms().plan, &caller.fields)?;
-    let standing = billing.ask(account, plan, utc_now()).await?;
-    Ok(Json(json!({"data": agreement(&standing)})))
+    // What is written comes into force, even if the client goes away between the two.
+    let standing = to_the_end(async move {
+        let (account, billing) = (caller.actor.account, state.handle.billing());
+        let standing = billing.standing(account, utc_now()).await?;
+        let plan = wanted_plan(standing.keeper.terms().plan, &caller.fields)?;
+        Ok(billing.ask(account, plan, utc_now()).await?)
+    });
+    Ok(Json(json!({"data": agreement(&standing.await?)})))
 }
 
 fn wanted_plan(before: Plan, fields: &Fields) -> Result<Plan, ApiError> {
@@ -131,7 +141,7 @@ pub(crate) fn agreement(standing: &Standing) -> Value {
                 "next": keeper.next_plan().map(|plan| json!({
                     "plan": plan.name(),
                     "blocks": plan.blocks(),
-                    "from": period.end.to_string(),
+                    "from": keeper.next_plan_from().map(|from| from.to_string()),
                 })),
                 "device": {"max_devices": max_devices},
             },

@@ -48,7 +48,7 @@ pub(super) async fn show(
         return Ok(Json(json!({"username": null})));
     };
     let account = user::account(&state, &actor).await?;
-    let standing = state.handle.billing().standing(account.id, utc_now()).await?;
+    let standing = agreements::standing(&state, account.id).await?;
     let mfa = state.store.second_factors().secret(account.id).await?.is_some();
     Ok(Json(json!({
         "username": account.email,

@@ -28,7 +28,7 @@ pub(super) async fn show(
     caller: Caller,
 ) -> Result<Json<Value>, ApiError> {
     let (account, now) = (caller.actor.account, utc_now());
-    let standing = state.handle.billing().standing(account, now).await?;
+    let standing = agreements::standing(&state, account).await?;
     let period = standing.keeper.period();
     let (from, to) = (Hour::of(period.start), Hour(Hour::of(now).0 + 1));
     let ledger = state.store.ledger();
