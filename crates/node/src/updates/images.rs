@@ -36,10 +36,23 @@ impl Images {
         }
         let bytes = store.files().get(hash).await?.ok_or(StoreError::Damaged("firmware file"))?;
         let firmware = Firmware::read(&bytes).map_err(|_| StoreError::Damaged("firmware file"))?;
-        let loaded = Arc::new(loaded(hash, &bytes, &firmware));
+        Ok(self.add(hash, &bytes, &firmware))
+    }
+
+    /// A file whose bytes are here; the one in memory, if it is there.
+    pub(super) fn add(
+        &mut self,
+        hash: FileHash,
+        bytes: &Bytes,
+        firmware: &Firmware,
+    ) -> Arc<Loaded> {
+        if let Some(loaded) = self.by_hash.get(&hash).and_then(Weak::upgrade) {
+            return loaded;
+        }
+        let loaded = Arc::new(loaded(hash, bytes, firmware));
         self.by_hash.retain(|_, other| other.strong_count() > 0);
         self.by_hash.insert(hash, Arc::downgrade(&loaded));
-        Ok(loaded)
+        loaded
     }
 }
 

@@ -26,6 +26,9 @@ const AGAIN: Duration = Duration::from_secs(5);
 /// Looking through the devices of a large release takes time, and reports come many times a second.
 const START_EACH: Duration = Duration::from_millis(500);
 
+/// Of a file that is being stored.
+pub(super) type Coming = Arc<()>;
+
 /// See the module.
 pub(super) struct Keeper {
     pub(super) store: Arc<Store>,
@@ -36,6 +39,8 @@ pub(super) struct Keeper {
     pub(super) jobs: BTreeMap<DeviceId, Job>,
     pub(super) releases: Releases,
     pub(super) heals: Heals,
+    /// Files that are being stored to be flashed then; those whose mark somebody has stay.
+    coming: BTreeMap<FileHash, Coming>,
     /// Ends that could not be written down yet.
     unsaved: BTreeMap<DeviceId, StoredUpdate>,
     next_id: u64,
@@ -61,6 +66,7 @@ impl Keeper {
             jobs: BTreeMap::new(),
             releases,
             heals: Heals::default(),
+            coming: BTreeMap::new(),
             unsaved: BTreeMap::new(),
             next_id,
             next_start: Timestamp::default(),
@@ -206,8 +212,9 @@ impl Keeper {
     }
 
     async fn drop_unused(&self, file: FileHash) -> Result<(), StoreError> {
+        let is_coming = self.coming.get(&file).is_some_and(|mark| Arc::strong_count(mark) > 1);
         let is_in_use = self.jobs.values().any(|job| job.file == file);
-        if is_in_use || self.store.firmware().is_used(file).await? {
+        if is_coming || is_in_use || self.store.firmware().is_used(file).await? {
             return Ok(());
         }
         self.store.files().delete(file).await
@@ -328,12 +335,14 @@ impl Keeper {
         taken
     }
 
-    pub(super) async fn flash(
+    /// Checks that a device takes a file now. To be stored then without the keeper, for whom all others
+    /// wait: a bucket may be slow. The file stays as long as the mark does.
+    pub(super) async fn expect(
         &mut self,
         device: DeviceId,
-        flash: Flash,
+        flash: &Flash,
         firmware: &Firmware,
-    ) -> Result<(), UpdatesError> {
+    ) -> Result<Coming, UpdatesError> {
         let state = self.state(device).await.ok_or(Refusal::Offline)?;
         if let Some(platform) = state.platform {
             firmware.suits(platform)?;
@@ -343,7 +352,20 @@ impl Keeper {
         }
         check_size(flash.file.len(), &state)?;
         self.check_needs(device, firmware).await?;
-        let file = self.store.files().put(flash.file).await?;
+        self.coming.retain(|_, mark| Arc::strong_count(mark) > 1);
+        Ok(Arc::clone(self.coming.entry(FileHash::of(&flash.file)).or_default()))
+    }
+
+    /// Begins with a file that was expected and is stored now.
+    pub(super) async fn flash(
+        &mut self,
+        device: DeviceId,
+        file: FileHash,
+        flash: Flash,
+        firmware: &Firmware,
+    ) -> Result<(), UpdatesError> {
+        // Held until the update has it, so that it is not fetched back.
+        let _loaded = self.images.add(file, &flash.file, firmware);
         let begun = self.begin(device, file, flash.reason, flash.forced).await;
         if begun.is_err() {
             self.drop_unused(file).await?;
@@ -381,4 +403,30 @@ impl Keeper {
 fn check_size(bytes: usize, state: &DeviceState) -> Result<(), FirmwareError> {
     let max = state.binary_bytes_max.map_or(usize::MAX, |max| max as usize);
     if bytes <= max { Ok(()) } else { Err(FirmwareError::TooLarge { bytes, max }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use secure::keys::ServerKeys;
+
+    use super::*;
+    use crate::{Node, NodeConfig};
+
+    #[tokio::test]
+    async fn a_file_that_is_being_stored_for_a_flash_is_not_removed() {
+        let store = Arc::new(Store::in_memory().await.unwrap());
+        let keys = ServerKeys::generate().unwrap();
+        let started = Node::start(NodeConfig::loopback(), Arc::clone(&store), keys).await;
+        let (node, handle) = started.unwrap();
+        let loaded = Keeper::load(Arc::clone(&store), handle, UpdatesConfig::default()).await;
+        let mut keeper = loaded.unwrap();
+        let file = store.files().put("firmware".into()).await.unwrap();
+        let coming = Arc::clone(keeper.coming.entry(file).or_default());
+        keeper.drop_unused(file).await.unwrap();
+        assert!(store.files().get(file).await.unwrap().is_some());
+        drop(coming);
+        keeper.drop_unused(file).await.unwrap();
+        assert!(store.files().get(file).await.unwrap().is_none());
+        node.stop().await;
+    }
 }

@@ -204,7 +204,12 @@ impl Updates {
     /// under way; `Store`.
     pub async fn flash(&self, device: DeviceId, flash: Flash) -> Result<(), UpdatesError> {
         let firmware = self.check(&flash.file)?;
-        self.shared.keeper.lock().await.flash(device, flash, &firmware).await
+        let keeper = &self.shared.keeper;
+        let coming = keeper.lock().await.expect(device, &flash, &firmware).await?;
+        let stored = self.shared.store.files().put(flash.file.clone()).await;
+        let mut keeper = keeper.lock().await;
+        drop(coming);
+        keeper.flash(device, stored?, flash, &firmware).await
     }
 
     /// Calls the update of a device off. False: there is none.
