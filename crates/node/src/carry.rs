@@ -12,6 +12,7 @@ use protocol::endpoint::{
 use router::{Effect, Input, Shard};
 use rustc_hash::FxHashMap;
 use secure::dtls::Job;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
@@ -165,7 +166,10 @@ impl Carrier {
         let link = self.endpoint.accept_stream(now, device, &device_key, &keys, peer);
         if let Some(link) = link {
             self.streams.insert(link, writes);
-            let _ = attached.send(link);
+            if attached.send(link).is_err() {
+                self.streams.remove(&link);
+                self.endpoint.stream_closed(now, link);
+            }
         }
     }
 
@@ -325,10 +329,11 @@ impl Carrier {
         }
     }
 
-    /// A device that does not read what it is sent is closed.
+    /// A device that does not read what it is sent is closed. One that has gone is when its last bytes
+    /// were read.
     fn write(&mut self, now: Now, link: LinkId, bytes: Vec<u8>) {
         let Some(stream) = self.streams.get(&link) else { return };
-        if stream.try_send(bytes).is_err() {
+        if let Err(TrySendError::Full(_)) = stream.try_send(bytes) {
             self.streams.remove(&link);
             metrics::connection_closed("slow_reader");
             self.endpoint.stream_closed(now, link);

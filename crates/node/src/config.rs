@@ -83,7 +83,7 @@ impl Default for NodeConfig {
 
 /// The shard's number is the first byte of a connection id, and there is no sense in more.
 pub const SHARDS_MAX: usize = 64;
-/// `decisions.md`, Acknowledging.
+/// The longest `commit_wait`.
 const COMMIT_WAIT_MAX: Duration = Duration::from_millis(2);
 
 impl NodeConfig {

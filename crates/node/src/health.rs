@@ -11,7 +11,7 @@ pub struct Health {
     pub degraded: Option<String>,
 }
 
-/// A commit slower than this is a complaint (`decisions.md`, Acknowledging).
+/// A commit slower than this is a complaint.
 const SLOW: Duration = Duration::from_secs(1);
 /// How long a slow commit is told after it ended, so that a poll of `/health` sees it.
 const TOLD: Duration = Duration::from_secs(30);

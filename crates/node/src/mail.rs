@@ -65,7 +65,8 @@ pub(crate) enum Notice {
     AddressTaken { link: LinkId, peer: SocketAddr },
     /// What was looked up or computed.
     Answer(NeedAnswer),
-    /// A TCP connection ended, and what it carried since this was told last.
+    /// A TCP connection ended, and what it carried since this was told last. It takes effect behind the
+    /// mails that were there before, its bytes among them.
     Closed { link: LinkId, traffic: Traffic },
     /// What became of records.
     Commit(CommitNotice),

@@ -8,6 +8,7 @@
 //!                 records → commit      events → streams, other shards      datagrams → socket
 //! ```
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,11 @@ const METRICS_EACH: Duration = Duration::from_secs(1);
 pub(crate) struct ShardTask {
     carrier: Carrier,
     mails: Mails,
+    /// Mails taken since the start.
+    mails_taken: u64,
+    /// Ends of TCP connections, each with the number of mails to be taken before: the last bytes of the
+    /// device are among them. In the order of their coming.
+    closings: VecDeque<(u64, Notice)>,
     shared: Arc<Shared>,
     socket: UdpSocket,
     receive: ReceiveBatch,
@@ -82,6 +88,8 @@ impl ShardTask {
         Ok(Self {
             carrier,
             mails,
+            mails_taken: 0,
+            closings: VecDeque::new(),
             shared,
             socket: UdpSocket::from_std(socket)?,
             receive,
@@ -134,7 +142,7 @@ impl ShardTask {
     fn turn(&mut self, wake: Wake) {
         let now = self.shared.clock.now();
         match wake {
-            Wake::Mail(mail) => self.carrier.mail(now, mail),
+            Wake::Mail(mail) => self.mail(now, mail),
             Wake::Notice(notice) => self.notice(now, notice),
             Wake::Other => {}
         }
@@ -162,9 +170,13 @@ impl ShardTask {
                 self.carrier.tell_all(now);
             }
             Notice::Stop(done) => self.stop = Some(done),
+            Notice::Closed { .. } => {
+                let before = self.mails_taken + self.mails.inbox.len() as u64;
+                self.closings.push_back((before, notice));
+                self.close_read(now);
+            }
             Notice::AddressTaken { .. }
             | Notice::Answer(_)
-            | Notice::Closed { .. }
             | Notice::Commit(_)
             | Notice::Input(_)
             | Notice::Traffic { .. } => {
@@ -179,7 +191,25 @@ impl ShardTask {
                 return;
             }
             let Ok(mail) = self.mails.inbox.try_recv() else { return };
-            self.carrier.mail(now, mail);
+            self.mail(now, mail);
+        }
+    }
+
+    fn mail(&mut self, now: Now, mail: Mail) {
+        self.mails_taken += 1;
+        match mail {
+            // Nothing begins any more. The caller, whose sender is dropped here, is refused.
+            Mail::Attach(_) | Mail::Request { .. } if self.stop.is_some() => {}
+            mail => self.carrier.mail(now, mail),
+        }
+        self.close_read(now);
+    }
+
+    /// Ends the TCP connections of which everything was read.
+    fn close_read(&mut self, now: Now) {
+        while self.closings.front().is_some_and(|(before, _)| *before <= self.mails_taken) {
+            let Some((_, notice)) = self.closings.pop_front() else { return };
+            self.carrier.notice(now, notice);
         }
     }
 
@@ -260,9 +290,13 @@ impl ShardTask {
         self.metrics.poll(endpoint.counters(), shard.counters(), self.carrier.records_waiting());
     }
 
-    /// Nothing waits any more; what the last commit let go has left, too.
+    /// Nothing waits any more, the last bytes of TCP devices neither; what the last commit let go has
+    /// left, too.
     fn is_finished(&self) -> bool {
-        self.stop.is_some() && self.carrier.records_waiting() == 0 && self.unsent == 0
+        self.stop.is_some()
+            && self.carrier.records_waiting() == 0
+            && self.mails.inbox.is_empty()
+            && self.unsent == 0
     }
 }
 
@@ -335,6 +369,42 @@ mod tests {
         mailbox.notify(Notice::Commit(CommitNotice::Committed { records, first_event_id }));
         task.turn(Wake::Other);
         assert_eq!(task.carrier.records_waiting(), MAILS_PER_TURN as u64);
+        node.stop().await;
+    }
+
+    #[tokio::test]
+    async fn a_shard_that_stops_refuses_callers_and_ends_when_its_records_are_durable() {
+        let store = Arc::new(Store::in_memory().await.unwrap());
+        let keys = ServerKeys::generate().unwrap();
+        let (node, _handle) = Node::start(NodeConfig::loopback(), store, keys).await.unwrap();
+        let (mut task, mailbox) = untold(&node.shared, 1);
+        mailbox.try_send("request", publish(1)).unwrap();
+        task.turn(Wake::Other);
+        let (end, _ended) = oneshot::channel();
+        mailbox.notify(Notice::Stop(end));
+        let answers: Vec<_> = (2..1000)
+            .map(|id| {
+                let (reply, answer) = oneshot::channel();
+                let Mail::Request { request, .. } = publish(id) else { unreachable!() };
+                let mail = Mail::Request { id: RequestId(id), request, reply };
+                mailbox.try_send("request", mail).unwrap();
+                answer
+            })
+            .collect();
+        task.turn(Wake::Other);
+        assert!(!task.is_finished(), "a record is not durable");
+
+        let (records, first_event_id) = (1..=1, EventId(1));
+        mailbox.notify(Notice::Commit(CommitNotice::Committed { records, first_event_id }));
+        let turns = (1..10).find(|_| {
+            task.turn(Wake::Other);
+            task.is_finished()
+        });
+        assert!(turns.is_some());
+        assert_eq!(task.carrier.records_waiting(), 0);
+        for answer in answers {
+            assert!(answer.await.is_err(), "the caller is told that the server is unavailable");
+        }
         node.stop().await;
     }
 

@@ -120,7 +120,8 @@ impl Failures {
         (!told.is_empty()).then(|| format!("{} failed: restart the server", told.join(", ")))
     }
 
-    fn note(&self, name: &str) {
+    /// Keeps what failed, for [`Shared::health`].
+    pub(crate) fn note(&self, name: &str) {
         tracing::error!(name, "a thread or a task of the server failed; restart the server");
         self.names().insert(name.to_owned());
     }

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -74,9 +75,16 @@ pub(crate) async fn serve(
     let link = attach(shard, established, peer, writes).await?;
     let (reading, writing) = stream.into_split();
     let meter = Meter { shard, link, stream: reading.as_ref(), told: Mutex::default() };
+    let mut read = pin!(read(&reading, shard, link));
     tokio::select! {
-        ended = read(&reading, shard, link) => ended,
-        ended = write(writing, frames) => ended,
+        ended = &mut read => ended,
+        ended = write(writing, frames) => {
+            // What the device said before it went is in the kernel or waits for room.
+            if let Err(Ended::Gone(_)) = ended {
+                let _ = timeout(WRITE_DEADLINE, read).await;
+            }
+            ended
+        }
         never = meter.tell_each_minute() => match never {},
     }
 }

@@ -113,8 +113,9 @@ pub(crate) fn tcp(
 ) -> Result<JoinHandle<()>, StartError> {
     let its = Arc::clone(shared);
     spawn(shared, "tcp".to_owned(), move |runtime| {
-        if let Err(error) = runtime.block_on(tcp::serve(listener, its, stopped)) {
+        if let Err(error) = runtime.block_on(tcp::serve(listener, Arc::clone(&its), stopped)) {
             error!(%error, "TCP devices are not served");
+            its.failures.note("tcp");
         }
     })
 }
@@ -142,5 +143,33 @@ pub(crate) async fn export_metrics(shared: Arc<Shared>) {
         tokio::time::sleep(METRICS_EACH).await;
         let (hub, tasks) = (&shared.hub, runtime::Handle::current().metrics().num_alive_tasks());
         metrics::shared(tasks, shared.pool.waiting(), hub.streams_open(), hub.events_missed());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::OwnedFd;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    use secure::keys::ServerKeys;
+    use store::Store;
+
+    use super::*;
+    use crate::{Node, NodeConfig};
+
+    #[tokio::test]
+    async fn a_listener_that_cannot_be_served_is_told_to_the_operator() {
+        let store = Arc::new(Store::in_memory().await.unwrap());
+        let keys = ServerKeys::generate().unwrap();
+        let (node, handle) = Node::start(NodeConfig::loopback(), store, keys).await.unwrap();
+        assert_eq!(handle.health().degraded, None);
+        let mut options = std::fs::OpenOptions::new();
+        let no_socket = options.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/null");
+        let listener = TcpListener::from(OwnedFd::from(no_socket.unwrap()));
+        let (_stop, stopped) = watch::channel(false);
+        tcp(&node.shared, listener, stopped).unwrap().join().unwrap();
+        let complaint = handle.health().degraded;
+        assert_eq!(complaint.as_deref(), Some("tcp failed: restart the server"));
+        node.stop().await;
     }
 }

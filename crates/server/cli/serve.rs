@@ -1,6 +1,7 @@
 //! `cloudchamber serve`: the server.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -9,6 +10,10 @@ use crate::assemble::Server;
 use crate::config::{Config, Overrides};
 use crate::demo::{self, Demo};
 use crate::output::{say, say_json};
+
+/// How long the end of the process waits for work that hangs, such as a name that is looked up or a file
+/// on a dead disk; everything was stopped in order before.
+const HUNG_WORK_WAIT: Duration = Duration::from_secs(5);
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -42,7 +47,9 @@ pub(crate) fn run(args: Args) -> Result<(), String> {
         .enable_all()
         .build()
         .map_err(|why| format!("the runtime does not start: {why}"))?;
-    runtime.block_on(serve(&args, &config))
+    let ended = runtime.block_on(serve(&args, &config));
+    runtime.shutdown_timeout(HUNG_WORK_WAIT);
+    ended
 }
 
 async fn serve(args: &Args, config: &Config) -> Result<(), String> {

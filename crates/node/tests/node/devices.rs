@@ -9,7 +9,7 @@ use crate::support::{
 use model::{EventName, Refusal, VariableValue};
 use node::{EventStream, Node, NodeConfig, StartError, StreamBound, StreamFilter, StreamItem};
 use sim::device::profile::Generation;
-use sim::device::{How, Loss, Observation};
+use sim::device::{How, Loss, Observation, Publish};
 use sim::live::Live;
 use tokio::time::timeout;
 
@@ -105,6 +105,32 @@ async fn a_burst_of_events_does_not_close_a_tcp_device() {
         wait_for_event(&mut live, &format!("test/after/{round}"));
     }
     assert_eq!(handshakes(&live), 1);
+    server.stop().await;
+}
+
+/// The shard is busy, so that the end of the connection could overtake the bytes before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_words_of_a_tcp_device_that_goes_at_once_are_heard() {
+    let mut world = World::new().await;
+    let server = world.start(NodeConfig::loopback()).await;
+    let mut stream = streamed(&world, &server, "last");
+    for round in 0..3 {
+        let mut live = world.device(&server, Generation::Tcp).await;
+        connect(&mut live);
+        let (handle, account) = (server.handle.clone(), world.account);
+        let busy = tokio::spawn(async move {
+            let name = EventName::parse(b"test/busy").unwrap();
+            let publish = || handle.publish(account, name.clone(), None, 60);
+            futures_util::future::join_all((0..4000).map(|_| publish())).await
+        });
+        let now = live.now();
+        let name = format!("last/{round}");
+        live.device().publish(now, &Publish::text(&name, "words")).unwrap();
+        live.run(Duration::ZERO);
+        drop(live);
+        assert_eq!(next_events(&mut stream, 1).await[0].0, name);
+        busy.await.unwrap();
+    }
     server.stop().await;
 }
 

@@ -9,3 +9,4 @@ mod hub;
 mod load;
 mod records;
 mod support;
+mod updates;
