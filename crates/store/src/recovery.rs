@@ -56,9 +56,10 @@ pub struct Replay {
     pub events: Vec<Arc<model::Event>>,
     /// Whether events before those may be missing.
     pub missed: Missed,
-    /// The newest event id the journal held when this was read: a live stream joined before the call
-    /// goes on behind it.
+    /// The last event id that was looked at: the next replay, or a live stream, goes on behind it.
     pub upto: EventId,
+    /// Whether that was the newest one in the journal: a live stream joined before the call lacks nothing.
+    pub is_whole: bool,
 }
 
 /// Whether a replay is complete.

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use model::{AccountId, DeviceId, EventId, Timestamp};
+use model::{AccountId, DeviceId, Event, EventId, Timestamp};
 use tokio::sync::Semaphore;
 
 use crate::fold::{FoldThread, Folder};
@@ -221,8 +221,9 @@ impl Store {
         Ok(recovery)
     }
 
-    /// The account's events behind `after` that the replay window (5 minutes, 64 MiB) still holds,
-    /// at most `limit`: the newest ones, if there are more.
+    /// Those of the account's events behind `after` that are wanted, as far as the replay window
+    /// (5 minutes, 64 MiB) still holds them: the oldest ones, about a MiB of them. The next ones come with
+    /// the next call, behind [`Replay::upto`].
     ///
     /// # Errors
     /// The journal cannot be read.
@@ -231,11 +232,13 @@ impl Store {
         account: AccountId,
         after: EventId,
         now: Timestamp,
-        limit: usize,
+        wanted: impl Fn(&Event) -> bool + Send + 'static,
     ) -> Result<Replay, StoreError> {
         let permit = self.replays.acquire().await;
         let log = Arc::clone(&self.log);
-        let replay = blocking(move || window::replay(&log, account, after, now, limit)).await;
+        let bytes = window::PIECE_BYTES;
+        let replay =
+            blocking(move || window::replay(&log, account, after, now, wanted, bytes)).await;
         drop(permit);
         replay
     }

@@ -32,8 +32,6 @@ use crate::state::{State, utc_now};
 const KEEP_ALIVE: Duration = Duration::from_secs(9);
 /// How long the right to a stream is taken for granted: to ask costs a few reads of the store by key.
 const RIGHT_HOLDS: Duration = KEEP_ALIVE;
-/// Events replayed at most.
-const REPLAY_MAX: usize = 10_000;
 /// Events whose text is kept, on each thread, for the next stream that shows them.
 const TEXTS_MAX: usize = 64;
 /// A longer text is not kept: only webhooks make such events, with what others answer.
@@ -74,20 +72,12 @@ pub(crate) async fn open(
     right: Right,
     resume: Option<Option<EventId>>,
 ) -> Result<Response, ApiError> {
-    let Right { state, filter, .. } = &right;
-    // Joined before the replay is read, so that nothing falls between the two.
-    let live = state.handle.streams().subscribe(filter.clone(), StreamBound::default());
-    let mut head = b":ok\n\n".to_vec();
-    let mut replayed = EventId(0);
+    let shown = Shown { ids: resume.is_some(), product: right.filter.product.is_some() };
+    let mut writer = Writer::new(right, shown);
     if let Some(Some(after)) = resume {
-        replayed = replay(state, filter, after, &mut head).await?;
+        writer.replayed = after;
+        writer.catch_up().await?;
     }
-    let shown = Shown { ids: resume.is_some(), product: filter.product.is_some() };
-    let head = Some(head.into());
-    let alarm = Box::pin(tokio::time::sleep(KEEP_ALIVE));
-    let now = Instant::now();
-    let writer =
-        Writer { live, shown, replayed, head, alarm, written_at: now, right, asked_at: now };
     let mut response = Response::new(Body::from_stream(stream::unfold(writer, Writer::step)));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("text/event-stream; charset=utf-8");
@@ -95,30 +85,6 @@ pub(crate) async fn open(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-store"));
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     Ok(response)
-}
-
-/// Writes what the client missed; gives the id up to which live events are known already.
-async fn replay(
-    state: &State,
-    filter: &StreamFilter,
-    after: EventId,
-    out: &mut Vec<u8>,
-) -> Result<EventId, ApiError> {
-    let replay = state.store.replay(filter.account, after, utc_now(), REPLAY_MAX).await?;
-    match replay.missed {
-        Missed::Nothing => {}
-        Missed::Events(count) => {
-            out.extend_from_slice(format!(":missed {count} events\n\n").as_bytes());
-        }
-        Missed::Unknown => {
-            out.extend_from_slice(b":missed events older than the replay window\n\n");
-        }
-    }
-    let shown = Shown { ids: true, product: filter.product.is_some() };
-    for event in replay.events.iter().filter(|event| filter.matches(event)) {
-        write_event(out, event, shown);
-    }
-    Ok(replay.upto)
 }
 
 /// What a stream tells of each event beside what all streams do.
@@ -132,12 +98,13 @@ struct Shown {
 
 /// One open stream.
 struct Writer {
-    live: EventStream,
+    /// Absent while the journal has more to replay.
+    live: Option<EventStream>,
     shown: Shown,
     /// Events up to this id were replayed.
     replayed: EventId,
-    /// Sent first.
-    head: Option<Bytes>,
+    /// Sent before anything else.
+    head: Vec<u8>,
     /// Set anew when it rings and not with each event: a busy stream never touches it.
     alarm: Pin<Box<Sleep>>,
     /// When something was given to the connection.
@@ -148,13 +115,53 @@ struct Writer {
 }
 
 impl Writer {
+    fn new(right: Right, shown: Shown) -> Self {
+        let now = Instant::now();
+        Self {
+            live: Some(joined(&right)),
+            shown,
+            replayed: EventId(0),
+            head: b":ok\n\n".to_vec(),
+            alarm: Box::pin(tokio::time::sleep(KEEP_ALIVE)),
+            written_at: now,
+            right,
+            asked_at: now,
+        }
+    }
+
     async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        let text = match self.head.take() {
-            Some(head) => head,
-            None => self.next().await?,
+        while self.head.is_empty() && self.live.is_none() {
+            // The client comes back with the last id that it saw.
+            self.catch_up().await.ok()?;
+            if self.head.is_empty() && self.written_at + KEEP_ALIVE <= Instant::now() {
+                self.head.push(b'\n');
+            }
+        }
+        let text = match std::mem::take(&mut self.head) {
+            head if head.is_empty() => self.next().await?,
+            head => head.into(),
         };
         self.written_at = Instant::now();
         self.is_allowed().await.then_some((Ok(text), self))
+    }
+
+    /// Puts the next piece of what the client missed into the head: pieces are read as the client takes
+    /// them, so that a slow one takes no more memory than others.
+    async fn catch_up(&mut self) -> Result<(), ApiError> {
+        let Right { state, filter, .. } = &self.right;
+        let (account, wanted) = (filter.account, filter.clone());
+        let wanted = move |event: &Event| wanted.matches(event);
+        // Joined before the journal is read, so that nothing falls between the two.
+        let live = joined(&self.right);
+        let replay = state.store.replay(account, self.replayed, utc_now(), wanted).await?;
+        write_missed(&mut self.head, replay.missed);
+        for event in &replay.events {
+            write_event(&mut self.head, event, self.shown);
+        }
+        // What comes before the next piece is read will be in the journal.
+        self.live = replay.is_whole.then_some(live);
+        self.replayed = replay.upto;
+        Ok(())
     }
 
     /// Whether what is to be written may still be: rights end while a stream is open. A stream writes
@@ -172,7 +179,7 @@ impl Writer {
         loop {
             let item = tokio::select! {
                 biased;
-                item = self.live.next() => item,
+                item = self.live.as_mut()?.next() => item,
                 () = self.alarm.as_mut() => {
                     let (due, now) = (self.written_at + KEEP_ALIVE, Instant::now());
                     let is_silent = due <= now;
@@ -206,6 +213,19 @@ impl Writer {
         }
         out.into()
     }
+}
+
+fn joined(right: &Right) -> EventStream {
+    right.state.handle.streams().subscribe(right.filter.clone(), StreamBound::default())
+}
+
+fn write_missed(out: &mut Vec<u8>, missed: Missed) {
+    // Writing to a Vec cannot fail.
+    let _ = match missed {
+        Missed::Nothing => return,
+        Missed::Events(count) => write!(out, ":missed {count} events\n\n"),
+        Missed::Unknown => write!(out, ":missed events older than the replay window\n\n"),
+    };
 }
 
 thread_local! {

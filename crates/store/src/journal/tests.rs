@@ -144,7 +144,8 @@ fn writer(log: &Arc<Log>) -> Journal {
 
 /// The data of all events in a log, with their ids.
 fn events(log: &Log) -> Vec<(u64, String)> {
-    let replay = window::replay(log, AccountId(1), EventId(0), NOW, usize::MAX).expect("readable");
+    let replay =
+        window::replay(log, AccountId(1), EventId(0), NOW, |_| true, usize::MAX).expect("readable");
     let text = |event: &Event| {
         String::from_utf8(event.data.clone().expect("data").bytes.into_vec()).expect("text")
     };
@@ -510,22 +511,49 @@ fn a_replay_tells_what_is_missing() {
     writer(&log).append(NOW, &[publish("a"), publish("b")]).expect("ok");
     let mut newest = writer(&log);
     newest.append(NOW, &[publish("c")]).expect("ok");
-    let ask = |after, now, limit| {
-        let replay = window::replay(&log, AccountId(1), EventId(after), now, limit);
+    let ask = |after, now| {
+        let replay = window::replay(&log, AccountId(1), EventId(after), now, |_| true, usize::MAX);
         let replay = replay.expect("readable");
         let ids: Vec<u64> = replay.events.iter().map(|event| event.id.0).collect();
+        assert!(replay.is_whole);
         (ids, replay.missed, replay.upto.0)
     };
-    assert_eq!(ask(1, NOW, 10), (vec![2, 3], Missed::Nothing, 3));
-    assert_eq!(ask(3, NOW, 10), (vec![], Missed::Nothing, 3));
-    assert_eq!(ask(0, NOW, 1), (vec![3], Missed::Events(2), 3));
-    assert_eq!(ask(0, Timestamp(NOW.0 + 300_001), 10), (vec![], Missed::Events(3), 3));
-    assert_eq!(ask(99, NOW, 10), (vec![], Missed::Unknown, 3));
+    assert_eq!(ask(1, NOW), (vec![2, 3], Missed::Nothing, 3));
+    assert_eq!(ask(3, NOW), (vec![], Missed::Nothing, 3));
+    assert_eq!(ask(0, Timestamp(NOW.0 + 300_001)), (vec![], Missed::Events(3), 3));
+    assert_eq!(ask(99, NOW), (vec![], Missed::Unknown, 3));
     (1..21).for_each(|n| pause(&mut newest, Timestamp(NOW.0 + 5_000 * n)));
     log.prune(24, Timestamp(NOW.0 + 301_000));
-    assert_eq!(ask(0, NOW, 10), (vec![3], Missed::Unknown, 23));
-    let other = window::replay(&log, AccountId(2), EventId(2), NOW, 10).expect("readable");
+    assert_eq!(ask(0, NOW), (vec![3], Missed::Unknown, 23));
+    let other = window::replay(&log, AccountId(2), EventId(2), NOW, |_| true, usize::MAX)
+        .expect("readable");
     assert_eq!(other.events, []);
+}
+
+#[test]
+fn a_long_replay_comes_in_pieces_that_lack_nothing() {
+    let disk = Arc::new(Memory::default());
+    let log = open(&disk).expect("empty");
+    writer(&log).append(NOW, &[publish("a"), publish("b"), publish("c")]).expect("ok");
+    writer(&log).append(NOW, &[publish("d"), publish("e")]).expect("ok");
+    let pieces = |wanted: fn(&Event) -> bool| {
+        let (mut after, mut pieces) = (EventId(0), Vec::new());
+        loop {
+            let bytes = 2 * size_of::<Event>();
+            let piece = window::replay(&log, AccountId(1), after, NOW, wanted, bytes);
+            let piece = piece.expect("readable");
+            assert_eq!(piece.missed, Missed::Nothing);
+            pieces.push(piece.events.iter().map(|event| event.id.0).collect::<Vec<_>>());
+            after = piece.upto;
+            if piece.is_whole {
+                assert_eq!(after, EventId(5));
+                return pieces;
+            }
+        }
+    };
+    assert_eq!(pieces(|_| true), [vec![1, 2], vec![3, 4], vec![5]]);
+    assert_eq!(pieces(|event| event.id.0 > 4), [[5]]);
+    assert_eq!(pieces(|_| false), [[0_u64; 0]]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What the journal still knows of the recent past: events for streams that come back, and where
 //! messages came from, so that copies of them are recognised.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,11 @@ use super::reader::Batch;
 use super::stored::{Stored, source_of};
 use crate::{Missed, Replay};
 
-/// Reads an account's events behind `after`, at most the newest `limit`.
+/// Bytes of events that one call of [`replay`] gives, and at most one event more.
+pub(crate) const PIECE_BYTES: usize = 1 << 20;
+
+/// Reads those of an account's events behind `after` that are wanted, the oldest ones first, until they
+/// have so many bytes.
 ///
 /// # Errors
 /// The journal cannot be read.
@@ -24,27 +28,24 @@ pub(crate) fn replay(
     account: AccountId,
     after: EventId,
     now: Timestamp,
-    limit: usize,
+    wanted: impl Fn(&Event) -> bool,
+    bytes: usize,
 ) -> io::Result<Replay> {
-    let upto = log.next();
+    let end = log.next();
     let segments = newest(log.segments_from(after.0.saturating_add(1)));
-    let covered = after.0.saturating_add(1) >= segments.first().map_or(upto, |first| first.first);
-    let mut found =
-        Found { account, after, since: since(now), limit, events: VecDeque::new(), missed: 0 };
-    for segment in &segments {
-        let mut reader = log.read(segment)?;
-        while let Some(batch) = reader.next_batch()? {
-            if batch.next() > after.0 {
-                found.read(batch)?;
-            }
-        }
-    }
+    // The journal may have grown between the two.
+    let end = segments.last().map_or(end, |last| last.next);
+    let covered = after.0.saturating_add(1) >= segments.first().map_or(end, |first| first.first);
+    let since = since(now);
+    let mut found = Found { account, after, since, wanted, bytes, events: Vec::new(), missed: 0 };
+    let filled = found.read_all(log, &segments)?;
     let missed = match found.missed {
-        _ if !covered || after.0 >= upto => Missed::Unknown,
+        _ if !covered || after.0 >= end => Missed::Unknown,
         0 => Missed::Nothing,
         count => Missed::Events(count),
     };
-    Ok(Replay { events: found.events.into(), missed, upto: EventId(upto.saturating_sub(1)) })
+    let upto = EventId(filled.unwrap_or(end.saturating_sub(1)));
+    Ok(Replay { events: found.events, missed, upto, is_whole: filled.is_none() })
 }
 
 /// The newest segments that the window's size allows; the last one in any case.
@@ -63,17 +64,35 @@ fn since(now: Timestamp) -> Timestamp {
     Timestamp(now.0.saturating_sub(i64::try_from(REPLAY_WINDOW.as_millis()).unwrap_or(0)))
 }
 
-struct Found {
+struct Found<W> {
     account: AccountId,
     after: EventId,
     since: Timestamp,
-    limit: usize,
-    events: VecDeque<Arc<Event>>,
+    wanted: W,
+    /// That there is room for.
+    bytes: usize,
+    events: Vec<Arc<Event>>,
     missed: u64,
 }
 
-impl Found {
-    fn read(&mut self, batch: Batch<'_>) -> io::Result<()> {
+impl<W: Fn(&Event) -> bool> Found<W> {
+    /// Gives the place that filled it, if any did.
+    fn read_all(&mut self, log: &Log, segments: &[Segment]) -> io::Result<Option<u64>> {
+        for segment in segments {
+            let mut reader = log.read(segment)?;
+            while let Some(batch) = reader.next_batch()? {
+                if batch.next() <= self.after.0 {
+                    continue;
+                }
+                if let Some(filled) = self.read(batch)? {
+                    return Ok(Some(filled));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn read(&mut self, batch: Batch<'_>) -> io::Result<Option<u64>> {
         for entry in batch.entries() {
             let (place, Stored::Publish { event, .. }) = entry? else { continue };
             if place <= self.after.0 || event.account != self.account {
@@ -84,13 +103,19 @@ impl Found {
                 self.missed += 1;
                 continue;
             }
-            self.events.push_back(Arc::new(event));
-            if self.events.len() > self.limit {
-                self.events.pop_front();
-                self.missed += 1;
+            if !(self.wanted)(&event) {
+                continue;
             }
+            let bytes = size_of::<Event>()
+                + event.name.as_str().len()
+                + event.data.as_ref().map_or(0, |data| data.bytes.len());
+            self.events.push(Arc::new(event));
+            if bytes >= self.bytes {
+                return Ok(Some(place));
+            }
+            self.bytes -= bytes;
         }
-        Ok(())
+        Ok(None)
     }
 }
 

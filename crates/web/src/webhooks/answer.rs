@@ -27,16 +27,17 @@ pub(crate) fn parts(definition: &Definition, answer: &Answer) -> Vec<EventData> 
     }
 }
 
-/// The name of an event: `topic` rendered, with `/n` behind it if given. A name that would be too long
-/// is cut before the number. None if it is the name of an internal event, or no name.
-pub(crate) fn name(
-    topic: &Template,
-    variables: &Value,
-    number: Option<usize>,
-) -> Option<EventName> {
-    let text = topic.render(variables, Inserted::Plain).ok()?;
+/// A topic with its variables filled in, as far as it can be part of a name. None if it makes too much.
+pub(crate) fn topic(template: &Template, variables: &Value) -> Option<String> {
+    let text = template.render(variables, Inserted::Plain).ok()?;
+    Some(cut(&text, EVENT_NAME_BYTES_MAX).to_owned())
+}
+
+/// The name of an event: `topic`, with `/n` behind it if given. A name that would be too long is cut
+/// before the number. None if it is the name of an internal event, or no name.
+pub(crate) fn name(topic: &str, number: Option<usize>) -> Option<EventName> {
     let tail = number.map(|number| format!("/{number}")).unwrap_or_default();
-    let head = cut(&text, EVENT_NAME_BYTES_MAX - tail.len());
+    let head = cut(topic, EVENT_NAME_BYTES_MAX - tail.len());
     let name = EventName::parse(format!("{head}{tail}").as_bytes()).ok()?;
     (!head.is_empty() && !name.is_internal()).then_some(name)
 }
@@ -153,12 +154,15 @@ mod tests {
 
     #[test]
     fn a_topic_keeps_its_number_when_it_is_too_long_and_is_never_internal() {
-        let topic = |text: &str| Template::parse(text).expect("a template");
         let variables = json!({"x": "y".repeat(80)});
-        let long = name(&topic("hook/{{x}}"), &variables, Some(12)).expect("a name");
+        let name_of = |text: &str, number| {
+            let template = Template::parse(text).expect("a template");
+            name(&topic(&template, &variables).expect("little"), number)
+        };
+        let long = name_of("hook/{{x}}", Some(12)).expect("a name");
         assert_eq!(long.as_str().len(), 64);
         assert!(long.as_str().ends_with("y/12"));
-        assert_eq!(name(&topic("spark/status"), &variables, None), None);
-        assert_eq!(name(&topic("{{none}}"), &variables, Some(0)), None);
+        assert_eq!(name_of("spark/status", None), None);
+        assert_eq!(name_of("{{none}}", Some(0)), None);
     }
 }

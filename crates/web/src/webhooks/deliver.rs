@@ -1,6 +1,7 @@
 //! One webhook and one event: attempts, what became of them, and the events that tell it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use model::{AccountId, Event, EventData, ProductId, Timestamp};
@@ -14,13 +15,16 @@ use super::occasion::Occasion;
 use super::outbox::Waiting;
 use super::report::{Counted, shown_body};
 use super::request::{Outgoing, request};
-use super::template::Template;
 use super::{Shared, utc_now};
 use crate::metrics::{self, Ended};
 
 /// Tries of publishing an event that the node cannot take at the moment, and the time between them.
 const PUBLISH_TRIES: u32 = 5;
 const PUBLISH_PAUSE: Duration = Duration::from_millis(200);
+/// What is shown of a request's address and headers.
+const URL_BYTES_SHOWN: usize = 2048;
+const HEADERS_SHOWN: usize = 32;
+const HEADER_BYTES_SHOWN: usize = 256;
 /// What is said of a request that was not made.
 const SLEEPING: &str = "Sleeping, too many errors, please wait and try again";
 
@@ -35,8 +39,10 @@ pub(crate) struct Hook {
     pub(crate) tells_version: bool,
     /// When it was created or last replaced: earlier events cause nothing.
     pub(crate) since: Timestamp,
+    /// Whether it is caused by hand, and nobody says when it is removed.
+    pub(crate) by_hand: bool,
     /// Set once it is removed, disabled or replaced: what still waits is given up.
-    pub(crate) gone: std::sync::atomic::AtomicBool,
+    pub(crate) gone: AtomicBool,
 }
 
 /// A webhook that an event caused.
@@ -68,7 +74,7 @@ impl Shared {
     /// Makes an attempt; tells whether the host did well, if that was seen.
     pub(crate) async fn attempt(&self, waiting: Waiting<Job>) -> Option<bool> {
         let job = &waiting.job;
-        if job.hook.gone.load(std::sync::atomic::Ordering::Relaxed) {
+        if job.hook.gone.load(Ordering::Relaxed) {
             self.finished(job);
             return None;
         }
@@ -104,7 +110,7 @@ impl Shared {
     pub(crate) async fn skipped(&self, waiting: Waiting<Job>) {
         let job = &waiting.job;
         metrics::webhook_throttled();
-        self.report(job, Counted::Skipped, "sleep", json!({"error": SLEEPING}));
+        self.report(job, Counted::Skipped, "sleep", json!({"error": SLEEPING})).await;
         self.again_or_never(waiting, SLEEPING).await;
     }
 
@@ -115,31 +121,35 @@ impl Shared {
     }
 
     async fn discarded(&self, job: Job, why: &str) {
-        self.report(&job, Counted::Discarded, "discarded", json!({"error": why}));
+        self.report(&job, Counted::Discarded, "discarded", json!({"error": why})).await;
         self.tell_failure(&job, why).await;
         self.finished(&job);
     }
 
     async fn succeeded(&self, job: &Job, answer: &Answer, shown: Value) {
         let shown = json!({"request": shown, "response": shown_answer(answer)});
-        self.report(job, Counted::Succeeded, "success", shown);
+        self.report(job, Counted::Succeeded, "success", shown).await;
         let hook = &job.hook;
         let variables = job.occasion().variables();
-        self.tell(job, &self.topics.sent, &variables, None, None).await;
+        if let Some(topic) = answer::topic(&self.topics.sent, &variables) {
+            self.tell(job, &topic, None, None).await;
+        }
         let default = match hook.product {
             Some(_) => &self.topics.product_response,
             None => &self.topics.response,
         };
         let topic = hook.definition.response_topic.as_ref().unwrap_or(default);
-        for (number, part) in answer::parts(&hook.definition, answer).into_iter().enumerate() {
-            self.tell(job, topic, &variables, Some(number), Some(part)).await;
+        if let Some(topic) = answer::topic(topic, &variables) {
+            for (number, part) in answer::parts(&hook.definition, answer).into_iter().enumerate() {
+                self.tell(job, &topic, Some(number), Some(part)).await;
+            }
         }
         self.finished(job);
     }
 
     async fn failed(&self, waiting: Waiting<Job>, failure: Failure, mut shown: Value) {
         shown["error"] = json!(failure.text);
-        self.report(&waiting.job, Counted::Failed, "error", shown);
+        self.report(&waiting.job, Counted::Failed, "error", shown).await;
         if failure.again {
             return self.again_or_never(waiting, &failure.text).await;
         }
@@ -171,7 +181,10 @@ impl Shared {
         }
     }
 
-    fn report(&self, job: &Job, what: Counted, kind: &str, mut shown: Value) {
+    async fn report(&self, job: &Job, what: Counted, kind: &str, mut shown: Value) {
+        if !self.is_there(&job.hook).await {
+            return;
+        }
         let now = utc_now();
         shown["time"] = json!(now.to_string());
         shown["type"] = json!(kind);
@@ -180,23 +193,24 @@ impl Shared {
         self.reports.add(&job.hook.id, what, Some(shown), now);
     }
 
+    /// Whether the webhook was not removed meanwhile: what is told of one that was would stay for ever.
+    async fn is_there(&self, hook: &Hook) -> bool {
+        let may_be_gone = hook.by_hand || hook.gone.load(Ordering::Relaxed);
+        !may_be_gone || !matches!(self.store.webhooks().get(&hook.id).await, Ok(None))
+    }
+
     async fn tell_failure(&self, job: &Job, why: &str) {
         let variables = job.occasion().variables();
         let topic = job.hook.definition.error_topic.as_ref().unwrap_or(&self.topics.error);
         let data = EventData { format: 0, bytes: answer::cut(why, 512).as_bytes().into() };
-        self.tell(job, topic, &variables, Some(0), Some(data)).await;
+        if let Some(topic) = answer::topic(topic, &variables) {
+            self.tell(job, &topic, Some(0), Some(data)).await;
+        }
     }
 
     /// Publishes an event of the cloud. A paused account gets none.
-    async fn tell(
-        &self,
-        job: &Job,
-        topic: &Template,
-        variables: &Value,
-        number: Option<usize>,
-        data: Option<EventData>,
-    ) {
-        let Some(name) = answer::name(topic, variables, number) else { return };
+    async fn tell(&self, job: &Job, topic: &str, number: Option<usize>, data: Option<EventData>) {
+        let Some(name) = answer::name(topic, number) else { return };
         let hook = &job.hook;
         for _ in 0..PUBLISH_TRIES {
             let published = self.handle.publish_internal(
@@ -246,9 +260,9 @@ fn outcome(
 
 /// Credentials are left out: whoever may look at a webhook's log need not know them.
 fn shown_request(outgoing: &Outgoing) -> Value {
-    let headers = outgoing.headers.iter().map(|(name, value)| {
+    let headers = outgoing.headers.iter().take(HEADERS_SHOWN).map(|(name, value)| {
         let value = if *name == AUTHORIZATION { "…" } else { value.to_str().unwrap_or_default() };
-        (name.as_str().to_owned(), json!(value))
+        (name.as_str().to_owned(), json!(answer::cut(value, HEADER_BYTES_SHOWN)))
     });
     let mut url = outgoing.url.clone();
     if url.password().is_some() {
@@ -256,7 +270,7 @@ fn shown_request(outgoing: &Outgoing) -> Value {
     }
     json!({
         "method": outgoing.method.as_str(),
-        "url": url.as_str(),
+        "url": answer::cut(url.as_str(), URL_BYTES_SHOWN),
         "headers": Value::Object(headers.collect()),
         "body": outgoing.body.as_ref().map(|body| shown_body(body.as_bytes())),
     })

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use model::event::Origin;
 use model::{AccountId, Event, EventId};
-use node::{StreamBound, StreamFilter, StreamItem};
+use node::{EventStream, StreamBound, StreamFilter, StreamItem};
 use serde_json::json;
-use store::Missed;
+use store::{Missed, Replay};
 use tokio::task::JoinHandle;
 use tracing::{debug, warn};
 
@@ -16,10 +16,10 @@ use super::outbox::Waiting;
 use super::report::Counted;
 use super::request::address;
 use super::template::Renderer;
-use super::{Shared, occasion::Occasion, utc_now};
+use super::{AGAIN_AFTER, Shared, occasion::Occasion, utc_now};
 
-/// Events replayed at most after a start.
-const REPLAY_MAX: usize = 10_000;
+/// How often the journal may fail to be read before webhooks go on without what it holds.
+const REPLAY_FAILURES_MAX: u32 = 12;
 
 /// The webhooks of an account and the task that feeds them.
 #[derive(Debug)]
@@ -64,10 +64,7 @@ struct Listening {
 
 impl Listening {
     async fn run(self) {
-        let filter = StreamFilter::account(self.account);
-        // Joined before the replay is read, so that nothing falls between the two.
-        let mut live = self.shared.handle.streams().subscribe(filter, StreamBound::default());
-        let replayed = self.catch_up().await;
+        let (replayed, mut live) = self.catch_up().await;
         loop {
             match live.next().await {
                 StreamItem::Events(events) => {
@@ -88,20 +85,50 @@ impl Listening {
         }
     }
 
-    /// What an earlier process left; gives the last event of it.
-    async fn catch_up(&self) -> EventId {
-        let stored = self.shared.stored_progress(self.account).await;
+    /// What an earlier process left; gives the last event of it, and the stream of all behind it.
+    async fn catch_up(&self) -> (EventId, EventStream) {
+        let stored = self.stored_progress().await;
         // Without any, the age of each webhook decides.
-        let after = stored.unwrap_or(EventId(0));
-        let store = &self.shared.store;
-        let replay = match store.replay(self.account, after, utc_now(), REPLAY_MAX).await {
-            Ok(replay) => replay,
-            Err(why) => {
-                warn!(%why, "webhooks do not catch up");
-                return EventId(0);
+        let mut after = stored.unwrap_or(EventId(0));
+        let (mut taken, mut failures) = (EventId(0), 0);
+        loop {
+            // Joined before the journal is read, so that nothing falls between the two.
+            let filter = StreamFilter::account(self.account);
+            let live = self.shared.handle.streams().subscribe(filter, StreamBound::default());
+            match self.shared.store.replay(self.account, after, utc_now(), |_| true).await {
+                Ok(replay) => {
+                    self.take_replayed(&replay, stored.is_some()).await;
+                    (after, taken) = (replay.upto, replay.upto);
+                    if replay.is_whole {
+                        return (taken, live);
+                    }
+                }
+                Err(why) if failures < REPLAY_FAILURES_MAX => {
+                    warn!(account = %self.account, %why, "webhooks do not catch up yet");
+                    failures += 1;
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                Err(why) => {
+                    warn!(account = %self.account, %why, "events were lost to webhooks");
+                    return (taken, live);
+                }
             }
-        };
-        if stored.is_some() && !matches!(replay.missed, Missed::Nothing) {
+        }
+    }
+
+    /// Asked until it is told: without it webhooks would be caused again.
+    async fn stored_progress(&self) -> Option<EventId> {
+        loop {
+            match self.shared.stored_progress(self.account).await {
+                Ok(stored) => return stored,
+                Err(why) => warn!(account = %self.account, %why, "webhooks do not begin yet"),
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn take_replayed(&self, replay: &Replay, tells_missed: bool) {
+        if tells_missed && !matches!(replay.missed, Missed::Nothing) {
             warn!(account = %self.account, missed = ?replay.missed, "events are too old for webhooks");
         }
         debug!(account = %self.account, events = replay.events.len(), "webhooks catch up");
@@ -109,7 +136,6 @@ impl Listening {
             self.take(event).await;
         }
         self.shared.progress.passed(self.account, replay.upto);
-        replay.upto
     }
 
     fn report_missed(&self, count: u64) {

@@ -47,6 +47,8 @@ use crate::state::utc_now;
 
 /// How often counts and progress are written down.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
+/// How soon the store is read again if it could not be.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 const DAY_MS: i64 = 86_400_000;
 
 /// What the operator may set, and what tests make shorter.
@@ -133,8 +135,12 @@ impl Webhooks {
         let webhooks = Self { shared };
         let starting = webhooks.clone();
         webhooks.shared.spawn(async move {
-            if let Err(why) = starting.listen_to_all().await {
-                warn!(%why, "webhooks do not work: they could not be read");
+            while let Err(why) = starting.listen_to_all().await {
+                if starting.shared.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                warn!(%why, "webhooks do not work yet: they could not be read");
+                tokio::time::sleep(AGAIN_AFTER).await;
             }
         });
         webhooks
@@ -173,6 +179,7 @@ impl Webhooks {
     /// Causes a webhook once, as an event would; false if its definition is damaged.
     pub(crate) async fn test(&self, webhook: &Webhook, event: Event) -> bool {
         let Some(hook) = hook_of(webhook) else { return false };
+        let hook = Hook { by_hand: true, ..hook };
         self.shared.submit(Arc::new(hook), Arc::new(event)).await;
         true
     }
@@ -250,9 +257,10 @@ impl Shared {
     }
 
     /// Where the last process ended, for this account.
-    async fn stored_progress(&self, account: AccountId) -> Option<EventId> {
-        let stored = self.store.settings().get(&setting_of(account)).await.ok().flatten()?;
-        Some(EventId(u64::from_be_bytes(stored.try_into().ok()?)))
+    async fn stored_progress(&self, account: AccountId) -> Result<Option<EventId>, StoreError> {
+        let stored = self.store.settings().get(&setting_of(account)).await?;
+        let number = stored.and_then(|stored| stored.try_into().ok());
+        Ok(number.map(|number| EventId(u64::from_be_bytes(number))))
     }
 
     async fn flush(&self) {
@@ -285,6 +293,7 @@ fn hook_of(webhook: &Webhook) -> Option<Hook> {
         definition: definition?,
         tells_version: webhook.definition.contains("PRODUCT_VERSION"),
         since: webhook.updated_at,
+        by_hand: false,
         gone: AtomicBool::new(false),
     })
 }

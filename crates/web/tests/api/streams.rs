@@ -122,3 +122,46 @@ async fn who_claimed_a_device_of_anothers_product_sees_its_events() {
     assert_eq!(world.ask("GET", &path, &owner, Value::Null).await.refused(404)["ok"], false);
     world.stop().await;
 }
+
+/// The ids that a piece of a stream tells, in order.
+fn ids(piece: &str) -> Vec<u64> {
+    let ids = piece.lines().filter_map(|line| line.strip_prefix("id: "));
+    ids.map(|id| id.parse().expect("a number")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_replay_comes_in_pieces_and_lacks_nothing_that_comes_meanwhile() {
+    let world = World::new().await;
+    let owner = world.token(world.owner).await;
+    let publish = async |name: &str| {
+        let body = json!({"name": name, "data": "\u{1}".repeat(16_384)});
+        world.ask("POST", "/v1/devices/events", &owner, body).await.ok();
+    };
+    for _ in 0..200 {
+        publish("before").await;
+    }
+    let request = Request::builder()
+        .uri("/v1/devices/events")
+        .header(header::AUTHORIZATION, format!("Bearer {owner}"))
+        .header("last-event-id", "0")
+        .body(Body::empty());
+    let response = world.respond(request.expect("a request")).await;
+    let mut stream = response.into_body().into_data_stream();
+    let first = text(stream.next().await);
+    // Each byte of the data becomes six.
+    assert!((6 << 20..8 << 20).contains(&first.len()), "{}", first.len());
+    for _ in 0..10 {
+        publish("meanwhile").await;
+    }
+    let mut seen = ids(&first);
+    while seen.len() < 210 {
+        let piece = text(timeout(LONG, stream.next()).await.expect("in time"));
+        assert!(!piece.contains(":missed"));
+        seen.extend(ids(&piece));
+    }
+    assert!(seen.is_sorted_by(|a, b| a < b), "{seen:?}");
+    publish("live").await;
+    let piece = text(timeout(LONG, stream.next()).await.expect("in time"));
+    assert!(piece.starts_with("event: live\n"));
+    world.stop().await;
+}

@@ -524,3 +524,24 @@ async fn what_was_delivered_can_be_searched_and_sent_again() {
     assert_eq!(well.calls().last().map(|call| call.body.clone()).as_deref(), Some("first"));
     scene.world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_shows_no_more_of_a_large_request_than_its_head() {
+    let (mut scene, sink) = (Scene::new().await, Sink::saying("fine").await);
+    let value = "{{{PARTICLE_EVENT_VALUE}}}";
+    let id = scene
+        .hook(json!({
+            "event": "temp", "url": sink.url("/in"), "noDefaults": true,
+            "query": {"a": value, "b": value}, "headers": {"X-Long": value},
+        }))
+        .await;
+    scene.publish("temp", &"v".repeat(10_000)).await;
+    assert_eq!(scene.told().await, told("hook-sent/temp", ""));
+    assert_eq!(scene.told().await.name, "hook-response/temp/0");
+    let [call] = sink.calls().try_into().expect("one request");
+    assert!(call.uri.query().is_some_and(|query| query.len() > 20_000), "it was sent whole");
+    let log = scene.report(&id).await["logs"][0]["request"].clone();
+    assert_eq!(log["url"].as_str().map(str::len), Some(2048));
+    assert!(log.to_string().len() < 4096, "{}", log.to_string().len());
+    scene.world.stop().await;
+}
