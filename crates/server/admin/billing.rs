@@ -119,6 +119,19 @@ impl Held<'_> {
             Held::Own(billing) => billing.last_standing(account, utc_now()).await,
         }
     }
+
+    /// A new plan closes a period that is over, and only the live server knows by which settings.
+    async fn refuse_if_over(&self, account: AccountId, owner: &str) -> Result<(), String> {
+        let Held::Own(billing) = self else { return Ok(()) };
+        let now = utc_now();
+        let standing = billing.last_standing(account, now).await.map_err(told)?;
+        if !standing.keeper.is_over(now) {
+            return Ok(());
+        }
+        Err(format!(
+            "the billing period of {owner} is over and only the server itself closes it: start the server, then set the plan while it runs"
+        ))
+    }
 }
 
 impl Desk {
@@ -137,7 +150,9 @@ impl Desk {
         let plan = plan.map_err(|why| why.to_string())?;
         let account = self.account(&order.owner).await?;
         let terms = NewTerms { catalogue: order.catalogue.clone(), plan, anchor: order.anchor };
-        let standing = self.billing().await?.agree(account, &terms, utc_now()).await;
+        let billing = self.billing().await?;
+        billing.refuse_if_over(account, &order.owner).await?;
+        let standing = billing.agree(account, &terms, utc_now()).await;
         Ok(Reply::Usages(vec![line(&order.owner, &standing.map_err(told)?)]))
     }
 

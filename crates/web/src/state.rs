@@ -122,9 +122,21 @@ impl State {
 }
 
 impl State {
-    /// The account of this address, if the password is its own. Says no in the same time whether or
-    /// not there is such an account.
+    /// The account of this address, if the password is its own. Accounts that stand for products'
+    /// customers have no address: they sign in through a client of their product alone, by
+    /// [`Self::account_named`].
     pub(crate) async fn account_of(
+        &self,
+        email: &str,
+        password: String,
+    ) -> Result<Option<Account>, StoreError> {
+        let found = self.account_named(email, password).await?;
+        Ok(found.filter(|account| !account.email.contains('/')))
+    }
+
+    /// The account of this name, if the password is its own. Says no in the same time whether or not
+    /// there is such an account.
+    pub(crate) async fn account_named(
         &self,
         email: &str,
         password: String,

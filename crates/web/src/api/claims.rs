@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::error::ApiError;
+use crate::rights;
 use crate::scope::Scope;
 use crate::state::{State, utc_now};
 
@@ -26,6 +27,9 @@ pub(crate) async fn create(
     let account = caller.actor.account;
     let code = state.store.claims().create(account, utc_now()).await?;
     let devices = state.store.devices().list(account).await?;
-    let ids: Vec<String> = devices.iter().map(|device| device.id.to_string()).collect();
+    // A token that is kept to a product is told of no other devices.
+    let kept = rights::product_of(&caller.actor.token);
+    let shown = devices.iter().filter(|device| kept.is_none() || device.product == kept);
+    let ids: Vec<String> = shown.map(|device| device.id.to_string()).collect();
     Ok(Json(json!({"claim_code": code, "device_ids": ids})))
 }

@@ -11,6 +11,7 @@ use store::StoreError;
 use crate::caller::{Caller, OwnedDevice};
 use crate::error::ApiError;
 use crate::state::State;
+use crate::telling::to_the_end;
 
 /// Largest body with a firmware file, in bytes; the setting `updates.image_bytes_max` is below it.
 pub(crate) const FLASH_BYTES_MAX: usize = node::UpdatesConfig::IMAGE_BYTES_LIMIT + 64 * 1024;
@@ -39,8 +40,14 @@ pub(crate) async fn flash(
         return Err(node::firmware::FirmwareError::WrongProduct { file: own, product }.into());
     }
     let forced = caller.fields.flag("force") || caller.fields.flag("forced");
-    state.updates.flash(device.id(), Flash { file, reason: Reason::Flash, forced }).await?;
-    let id = device.id().to_string();
+    let (device, state) = (device.id(), state.clone());
+    // The file that was stored is an update's, or removed.
+    to_the_end(async move {
+        let flash = Flash { file, reason: Reason::Flash, forced };
+        Ok(state.updates.flash(device, flash).await?)
+    })
+    .await?;
+    let id = device.to_string();
     Ok(Json(json!({"ok": true, "id": id, "status": "Update started", "message": "Update started"})))
 }
 

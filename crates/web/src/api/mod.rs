@@ -48,7 +48,7 @@ use utoipa::openapi::OpenApi;
 
 use crate::console;
 use crate::error::ApiError;
-use crate::limits::guard;
+use crate::limits::{guard, hold_bodies};
 use crate::routes::{self, Routes, page};
 use crate::state::State;
 
@@ -70,6 +70,7 @@ pub fn router(state: State) -> Router {
         .fallback(unknown_route)
         .method_not_allowed_fallback(unknown_method)
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(middleware::from_fn_with_state(state.limits.clone(), hold_bodies))
         .layer(middleware::from_fn_with_state(state.limits.clone(), guard))
         .layer(middleware::map_response(in_json))
         .layer(cors())

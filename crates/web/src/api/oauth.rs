@@ -49,11 +49,14 @@ pub(crate) async fn by_password(
     let username = request.fields.text("username").unwrap_or_default();
     let password = request.fields.text("password").unwrap_or_default();
     let customers_of = product_of_client(state, request).await?;
-    let (name, scopes) = match customers_of {
-        None => (username, Vec::new()),
-        Some(product) => (customer_name(product, username.trim()), rights::of_customer(product)),
+    let (account, scopes) = match customers_of {
+        None => (state.account_of(&username, password).await?, Vec::new()),
+        Some(product) => {
+            let name = customer_name(product, username.trim());
+            (state.account_named(&name, password).await?, rights::of_customer(product))
+        }
     };
-    let account = state.account_of(&name, password).await?.ok_or_else(invalid_grant)?;
+    let account = account.ok_or_else(invalid_grant)?;
     let (client, life) = (client(request), life(request)?);
     let granted = TokenRequest { account: account.id, client, scopes, life };
     if state.store.second_factors().secret(account.id).await?.is_none() {

@@ -10,10 +10,11 @@ use serde_json::{Value, json};
 use store::{Assignment, Device, Product, StoreError};
 
 use crate::api::{devices, groups};
-use crate::caller::Caller;
+use crate::caller::{Actor, Caller};
 use crate::error::ApiError;
 use crate::paging::Page;
 use crate::payer::{payer_of, permit};
+use crate::rights;
 use crate::scope::{Scope, product_of};
 use crate::state::{State, utc_now};
 use crate::telling::to_the_end;
@@ -51,8 +52,8 @@ pub(crate) async fn list(
 }
 
 /// `id`, `ids`, or files with one device on each line: its id, and behind a comma its serial number. A
-/// device can be added by its owner, or if it has none; one that cannot is told apart from one that
-/// does not exist by nobody. What was quarantined or denied is let in.
+/// device can be added by its owner, or if it has none, or if it waits in the product's quarantine;
+/// one that cannot is told apart from one that does not exist by nobody. What was denied is let in.
 pub(crate) async fn add(
     Shared(state): Shared<State>,
     path: RawPathParams,
@@ -64,7 +65,7 @@ pub(crate) async fn add(
         return Err(ApiError::bad_request("id, ids or a file with device ids is required"));
     }
     let (mut updated, mut invalid) = (Vec::new(), Vec::new());
-    let by = caller.actor.account;
+    let by = acts_as(&caller);
     for asked in asked {
         let (id, state, product) = (asked.id.clone(), state.clone(), product.clone());
         let added = to_the_end(async move { add_one(&state, by, &product, &asked).await });
@@ -80,6 +81,13 @@ pub(crate) async fn add(
         "invalidDeviceIds": invalid,
         "protectedDeviceIds": [],
     })))
+}
+
+/// Whose devices and products the caller may dispose of: those of the account, unless the token is kept
+/// to one product.
+fn acts_as(caller: &Caller) -> Option<AccountId> {
+    let Actor { account, token, .. } = &caller.actor;
+    rights::product_of(token).is_none().then_some(*account)
 }
 
 pub(crate) async fn show(
@@ -211,10 +219,15 @@ async fn quarantined(state: &State, product: ProductId) -> Result<Vec<DeviceId>,
         let outside = owned.iter().filter(|device| device.product != Some(product));
         ids.extend(outside.map(|device| device.id).filter(|id| denied.binary_search(id).is_err()));
     }
+    Ok(naming(state, product, &ids).await)
+}
+
+/// Those whose firmware names the product.
+async fn naming(state: &State, product: ProductId, ids: &[DeviceId]) -> Vec<DeviceId> {
     let names_it = |number: Option<u16>| number.map(u32::from) == Some(product.0);
-    let states = state.handle.states(&ids).await;
-    let waiting = states.iter().filter(|live| names_it(live.firmware_product));
-    Ok(waiting.map(|live| live.device).collect())
+    let states = state.handle.states(ids).await;
+    let naming = states.iter().filter(|live| names_it(live.firmware_product));
+    naming.map(|live| live.device).collect()
 }
 
 /// A device to add.
@@ -251,7 +264,7 @@ fn asked(caller: &Caller) -> Vec<Asked> {
 /// Tells the shard of a device that is in the product already as well: it may not have been told.
 async fn add_one(
     state: &State,
-    by: AccountId,
+    by: Option<AccountId>,
     product: &Product,
     asked: &Asked,
 ) -> Result<Option<DeviceId>, ApiError> {
@@ -271,39 +284,63 @@ async fn add_one(
 /// Puts a device into the product, if nobody else has a say in it.
 async fn join(
     state: &State,
-    by: AccountId,
+    by: Option<AccountId>,
     product: &Product,
     device: &Device,
 ) -> Result<bool, ApiError> {
-    let account = product.account;
-    let is_free = device.account.is_none_or(|owner| owner == account || owner == by);
-    let is_ours = is_free || is_customers(state, product, device).await?;
-    if !is_ours || !leaves_its_product(state, by, device).await? {
+    if !is_free(state, by, product, device).await? || !leaves_its_product(state, by, device).await?
+    {
         return Ok(false);
     }
-    let _permit = permit(state, payer_of(state, device).await?, account).await?;
+    let permit = permit(state, payer_of(state, device).await?, product.account).await?;
     // Somebody may have taken it while the permit was waited for; who holds one is alone.
     let known = state.store.devices().get(device.id).await?;
     let seen = (device.account, device.product);
     if known.is_none_or(|known| (known.account, known.product) != seen) {
         return Ok(false);
     }
-    put_into(state, device, Some(product.id)).await?;
+    state.store.devices().set_product(device.id, Some(product.id)).await?;
+    // The keeper of updates may be busy for long, and others wait for theirs.
+    drop(permit);
+    tell_keeper(state, device, Some(product.id)).await;
     Ok(true)
 }
 
-/// Puts a device into a product, or into none. Its former product's updates end with it, and the key of a denied
-/// device counts no more: its session ends.
+/// Whether nobody who is not asked owns the device: it has no owner, or is the caller's or a customer's.
+/// What the product's owner has elsewhere is for the owner to add, unless its firmware names the product.
+async fn is_free(
+    state: &State,
+    by: Option<AccountId>,
+    product: &Product,
+    device: &Device,
+) -> Result<bool, ApiError> {
+    let Some(owner) = device.account else { return Ok(true) };
+    if Some(owner) == by {
+        return Ok(true);
+    }
+    if owner == product.account {
+        return Ok(!naming(state, product.id, &[device.id]).await.is_empty());
+    }
+    is_customers(state, product, device).await
+}
+
+/// Puts a device into a product, or into none.
 async fn put_into(
     state: &State,
     device: &Device,
     product: Option<ProductId>,
 ) -> Result<(), ApiError> {
     state.store.devices().set_product(device.id, product).await?;
+    tell_keeper(state, device, product).await;
+    Ok(())
+}
+
+/// The updates of a device's former product end with it, and the key of a denied device counts no more:
+/// its session ends.
+async fn tell_keeper(state: &State, device: &Device, product: Option<ProductId>) {
     for changed in device.product.into_iter().chain(product) {
         state.updates.product_changed(changed).await;
     }
-    Ok(())
 }
 
 async fn is_customers(state: &State, product: &Product, device: &Device) -> Result<bool, ApiError> {
@@ -326,10 +363,10 @@ async fn set_serial(state: &State, id: DeviceId, serial: &str) -> Result<bool, A
 /// Whether a device may leave the product it is in: only one of the caller's own.
 async fn leaves_its_product(
     state: &State,
-    by: AccountId,
+    by: Option<AccountId>,
     device: &Device,
 ) -> Result<bool, ApiError> {
     let Some(product) = device.product else { return Ok(true) };
     let known = state.store.products().get(product).await?;
-    Ok(known.is_none_or(|known| known.account == by))
+    Ok(known.is_none_or(|known| Some(known.account) == by))
 }

@@ -1,4 +1,4 @@
-//! `POST /v1/provisioning/:id`: a public key for a device (`decisions.md`, Identity and keys).
+//! `POST /v1/provisioning/:id`: a public key for a device.
 
 use axum::Json;
 use axum::extract::{Path, State as Shared};
@@ -42,7 +42,7 @@ async fn store_key(
         None => create(state, caller, id, key).await,
         Some(device) if device.account == Some(account) => replace(state, id, key).await,
         Some(device) => {
-            check_keyless(state, caller, &device).await?;
+            check_part(state, caller, &device).await?;
             claim(state, &device, account, key).await
         }
     }
@@ -94,9 +94,9 @@ async fn claim(
     }
 }
 
-/// A device without a key proves nothing by taking one: in a product it is for who has a part in that.
-async fn check_keyless(state: &State, caller: &Caller, device: &Device) -> Result<(), ApiError> {
-    if device.key.is_some() || caller.actor.works_on(state, device.product).await? {
+/// A device of a product is for who has a part in that: to know its key, which is public, proves nothing.
+async fn check_part(state: &State, caller: &Caller, device: &Device) -> Result<(), ApiError> {
+    if caller.actor.works_on(state, device.product).await? {
         return Ok(());
     }
     Err(not_yours())

@@ -127,12 +127,15 @@ async fn delete_with_products(state: &State, account: AccountId) -> Result<(), A
         devices.extend(state.store.teams().denied(product.id).await?);
         delete_those_of(state, product.id).await?;
     }
+    let webhooks = state.store.webhooks().list(account).await?;
     state.store.accounts().delete(account).await?;
     for product in products {
         state.updates.product_changed(product.id).await;
     }
-    tell_devices(state, devices).await?;
-    Ok(state.webhooks.changed(account).await?)
+    let told = tell_devices(state, devices).await;
+    state.webhooks.changed(account).await?;
+    webhooks.iter().for_each(|webhook| state.webhooks.forget(&webhook.id));
+    told
 }
 
 /// Deletes the accounts that are there for a product alone: customers and API users.

@@ -13,6 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use model::AccountId;
 
+use super::bodies::BodyRoom;
 use super::streams::{OpenStream, OpenStreams};
 use super::window::Windows;
 use super::{LimitsConfig, Network, address, key_of};
@@ -43,6 +44,7 @@ pub(crate) struct Limits {
     counted: Arc<Mutex<Counted>>,
     serials: Arc<Mutex<Windows<AccountId>>>,
     streams: OpenStreams,
+    pub(super) bodies: BodyRoom,
 }
 
 #[derive(Debug)]
@@ -79,6 +81,7 @@ impl Limits {
             counted: Arc::new(Mutex::new(Counted { windows, failures: HashMap::new() })),
             serials: Arc::new(Mutex::new(Windows::new(SERIALS_WINDOW_MS, USERS_MAX))),
             streams: OpenStreams::default(),
+            bodies: BodyRoom::default(),
         }
     }
 
@@ -90,6 +93,11 @@ impl Limits {
     /// Whose connections are not counted by address: proxies have everybody's.
     pub(crate) fn unbounded(&self) -> Vec<Network> {
         [&self.config.exempt[..], &self.config.trusted_proxies].concat()
+    }
+
+    /// Whom a request is counted for.
+    pub(super) fn key(&self, peer: Peer, headers: &HeaderMap) -> IpAddr {
+        key_of(address::client(peer.0.ip(), headers, &self.config.trusted_proxies))
     }
 
     fn now_ms(&self) -> u64 {
@@ -199,7 +207,7 @@ impl Class {
             || (path == "/v1/user" && matches!(*method, Method::DELETE | Method::PUT));
         match path {
             "/console/session" | "/oauth/token" if method == Method::POST => Self::Tokens,
-            _ if is_stream && method == Method::GET => Self::Streams,
+            _ if is_stream && matches!(*method, Method::GET | Method::HEAD) => Self::Streams,
             _ if manages => Self::Management,
             _ => Self::General,
         }
@@ -323,6 +331,7 @@ mod tests {
         assert_eq!(class(Method::GET, "/console/session"), Class::General);
         assert_eq!(class(Method::GET, "/v1/devices/events"), Class::Streams);
         assert_eq!(class(Method::GET, "/v1/events/a"), Class::Streams);
+        assert_eq!(class(Method::HEAD, "/v1/devices/events"), Class::Streams);
         assert_eq!(class(Method::POST, "/v1/devices/events"), Class::General);
         assert_eq!(class(Method::DELETE, "/v1/access_tokens/x"), Class::Management);
         assert_eq!(class(Method::GET, "/v1/user"), Class::General);

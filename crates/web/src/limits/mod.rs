@@ -3,6 +3,7 @@
 //! [`window`] counts without a clock; [`mod@guard`] puts it before every route.
 
 mod address;
+mod bodies;
 mod guard;
 mod streams;
 mod window;
@@ -10,6 +11,7 @@ mod window;
 use std::net::IpAddr;
 
 pub use address::Network;
+pub(crate) use bodies::hold_bodies;
 pub(crate) use guard::guard;
 pub(crate) use guard::{FailedGrant, Limits};
 

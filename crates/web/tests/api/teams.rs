@@ -1,5 +1,7 @@
 //! Teams, API users, customers, and devices that are kept out.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use model::{AccountId, DeviceId};
 use serde_json::{Value, json};
 
@@ -151,6 +153,98 @@ async fn a_client_of_a_product_makes_customers_who_have_their_own_devices() {
         None
     );
     scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_customer_signs_in_through_a_client_of_the_product_alone() {
+    let scene = Scene::new().await;
+    let (id, secret) = scene.client().await;
+    let world = &scene.world;
+    let body = json!({"email": "c@example.org", "password": PASSWORD, "client_id": id, "client_secret": secret});
+    world.ask("POST", &format!("{}/customers", scene.product), "", body).await.ok();
+    let name = format!("{}/c@example.org", scene.product.rsplit('/').next().expect("a number"));
+    assert!(world.store.accounts().by_email(&name).await.expect("read").is_some());
+    let wrong = world.sign_in(&name, "wrong").await;
+    wrong.refused(400);
+    assert_eq!(world.sign_in(&name, PASSWORD).await, wrong);
+    let basic = format!("Basic {}", BASE64.encode(format!("{name}:{PASSWORD}")));
+    world.ask_as("GET", "/v1/access_tokens", Some(basic), Value::Null).await.refused(401);
+    let through = json!({
+        "grant_type": "password", "username": "c@example.org", "password": PASSWORD,
+        "client_id": id, "client_secret": secret,
+    });
+    let token = world.ask("POST", "/oauth/token", "", through).await.ok();
+    let token = token["access_token"].as_str().expect("a token");
+    world.ask("GET", "/v1/devices", token, Value::Null).await.ok();
+    world.ask("GET", "/v1/products", token, Value::Null).await.refused(403);
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_of_a_product_takes_nothing_that_the_owner_has_elsewhere() {
+    let mut scene = Scene::new().await;
+    let (owner, own) = (scene.world.owner, scene.world.device);
+    let (in_another, free) = (scene.device(Some(owner)).await, scene.device(None).await);
+    let (id, secret) = scene.client().await;
+    let world = &scene.world;
+    let body = json!({"name": "Q", "platform_id": 12});
+    let other = world.ask("POST", "/v1/products", &scene.owner, body).await.ok();
+    let other = format!("/v1/products/{}/devices", other["product"]["id"]);
+    let one = json!({"id": in_another.to_string()});
+    world.ask("POST", &other, &scene.owner, one).await.ok();
+    let grant =
+        json!({"grant_type": "client_credentials", "client_id": id, "client_secret": secret});
+    let token = world.ask("POST", "/oauth/token", "", grant).await.ok();
+    let token = token["access_token"].as_str().expect("a token").to_owned();
+    let devices = format!("{}/devices", scene.product);
+    let ids = json!({"ids": [own.to_string(), in_another.to_string(), free.to_string()]});
+    let told = world.ask("POST", &devices, &token, ids.clone()).await.ok();
+    assert_eq!(told["updatedDeviceIds"], json!([free.to_string()]));
+    let claims = format!("{}/device_claims", scene.product);
+    let known = world.ask("POST", &claims, &token, Value::Null).await.ok();
+    assert_eq!(known["device_ids"], json!([]), "the owner's devices are not the product's");
+    let told = world.ask("POST", &devices, &scene.owner, ids).await.ok();
+    assert_eq!(told["updated"], 3, "the owner may");
+    let known = world.ask("POST", &claims, &token, Value::Null).await.ok();
+    assert_eq!(known["device_ids"].as_array().map(Vec::len), Some(2));
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_members_devices_come_to_the_product_and_the_owners_only_by_the_owner() {
+    let mut scene = Scene::new().await;
+    let (stranger, own) = (scene.world.stranger, scene.world.device);
+    let theirs = scene.device(Some(stranger)).await;
+    let member = json!({"username": STRANGER, "role": "Developer"});
+    scene.ask("POST", "/team", member).await.ok();
+    let token = scene.world.token(stranger).await;
+    let ids = json!({"ids": [own.to_string(), theirs.to_string()]});
+    let devices = format!("{}/devices", scene.product);
+    let told = scene.world.ask("POST", &devices, &token, ids).await.ok();
+    assert_eq!(told["updatedDeviceIds"], json!([theirs.to_string()]));
+    scene.world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_know_the_key_of_a_products_device_gives_nobody_the_device() {
+    let mut scene = Scene::new().await;
+    let device = scene.device(None).await;
+    scene.ask("POST", "/devices", json!({"id": device.to_string()})).await.ok();
+    let world = &scene.world;
+    let key = world.store.devices().get(device).await.expect("read").expect("there").key;
+    let identity = sim::identity::Identity::of_fleet("e00fce68", 1, 2, false);
+    let public = identity.key.public_key().expect("a key");
+    assert_eq!(key.map(|key| key.0), Some(public.hash()), "the same device");
+    let body = json!({"publicKey": pem(public.spki())});
+    let path = format!("/v1/provisioning/{device}");
+    let stranger = world.token(world.stranger).await;
+    world.ask("POST", &path, &stranger, body.clone()).await.refused(403);
+    world.ask("POST", &path, &scene.owner, body).await.ok();
+    scene.world.stop().await;
+}
+
+fn pem(spki: &[u8]) -> String {
+    format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", BASE64.encode(spki))
 }
 
 #[tokio::test(flavor = "multi_thread")]
