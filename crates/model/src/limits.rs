@@ -18,10 +18,10 @@ pub const DEVICE_MESSAGE_BYTES_MAX: usize = 1300;
 pub const DATAGRAM_BYTES_MAX: usize = 2048;
 /// Largest part of a Describe, reassembled (`protocol/limits.md` §2: at least 32 KB).
 pub const DESCRIBE_PART_BYTES_MAX: usize = 65_536;
-/// Prefixes a device may subscribe to (`decisions.md`, Events to devices).
+/// Prefixes a device may subscribe to.
 pub const SUBSCRIPTIONS_MAX: usize = 32;
 
-/// Waits before the second and third transmission, and before giving up (`decisions.md`, Calls).
+/// Waits before the second and third transmission, and before giving up.
 pub const TRANSMISSIONS: [Duration; 3] =
     [Duration::from_secs(4), Duration::from_secs(8), Duration::from_secs(8)];
 /// When a caller gets its answer at the latest.
@@ -35,7 +35,7 @@ pub const EVENTS_WAITING_MAX: usize = 64;
 /// Bytes of names and data waiting for one device.
 pub const EVENTS_WAITING_BYTES_MAX: usize = 65_536;
 
-/// Message ids remembered for each session, and for how long (`decisions.md`, Acknowledging).
+/// Message ids remembered for each session, and for how long.
 pub const DUPLICATES_MAX: usize = 128;
 /// See [`DUPLICATES_MAX`].
 pub const DUPLICATES_KEPT: Duration = Duration::from_secs(90);
@@ -110,7 +110,7 @@ pub const UPDATE_BANDWIDTH: u64 = 8 << 20;
 /// How long a TCP device may take for its Hello after the key exchange.
 pub const TCP_HELLO_WAIT: Duration = Duration::from_secs(20);
 /// How long the other server key is used for handshakes from an address that did not know the one
-/// (`decisions.md`, Identity and keys): a device tries again after up to 128 s (`dtls-session.md` §10).
+/// (ADR 8): a device tries again after up to 128 s (`dtls-session.md` §10).
 pub const OTHER_SERVER_KEY: Duration = Duration::from_secs(300);
 /// Addresses for which that is remembered; for more the current key is used.
 pub const OTHER_SERVER_KEY_ADDRESSES_MAX: usize = 4096;

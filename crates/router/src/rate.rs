@@ -1,4 +1,4 @@
-//! How fast a device may publish (`metering/rules.md` §7, `decisions.md`, Refused publishes).
+//! How fast a device may publish (`metering/rules.md` §7).
 
 use std::time::Duration;
 

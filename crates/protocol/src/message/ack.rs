@@ -22,7 +22,7 @@ pub fn verdict(receipt: &Receipt, verdict: Verdict, out: &mut Vec<u8>) {
     coded(verdict_code(verdict), receipt.message_id, Token::from(receipt), out);
 }
 
-/// The code that tells a verdict (`decisions.md`, Refused publishes).
+/// The code that tells a verdict.
 pub fn verdict_code(verdict: Verdict) -> Code {
     match verdict {
         Verdict::Accepted => Code::EMPTY,

@@ -1,5 +1,4 @@
-//! Ledgers (`messages.md` §11), as far as a cloud without ledgers answers them
-//! (`decisions.md`, Sessions).
+//! Ledgers (`messages.md` §11), as far as a cloud without ledgers answers them.
 
 use crate::coap::{Block, Builder, Code, Header, Packet, Token, option};
 

@@ -3,7 +3,7 @@
 use super::{KeyError, KeyKind, PrivateKey};
 
 /// The server's keys for both transports: the current ones, and of each the one before it while
-/// there are devices that still know it (`decisions.md`, Identity and keys).
+/// there are devices that still know it.
 #[derive(Debug, Clone)]
 pub struct ServerKeys {
     ec: PrivateKey,
