@@ -44,7 +44,7 @@ pub(crate) fn replay(
         0 => Missed::Nothing,
         count => Missed::Events(count),
     };
-    let upto = EventId(filled.unwrap_or(end.saturating_sub(1)));
+    let upto = EventId(filled.unwrap_or_else(|| end.saturating_sub(1)));
     Ok(Replay { events: found.events, missed, upto, is_whole: filled.is_none() })
 }
 
