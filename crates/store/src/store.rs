@@ -31,7 +31,7 @@ pub struct Store {
     fold: FoldThread,
     /// Who writes the journal holds a clone.
     writer: Mutex<Arc<()>>,
-    replays: Semaphore,
+    replays: Arc<Semaphore>,
     /// Held, by its existence, until the folder is free.
     lock: Mutex<Option<File>>,
 }
@@ -88,7 +88,7 @@ impl Store {
             log,
             fold,
             writer: Mutex::default(),
-            replays: Semaphore::new(REPLAYS_MAX),
+            replays: Arc::new(Semaphore::new(REPLAYS_MAX)),
             lock: Mutex::new(lock),
         })
     }
@@ -234,13 +234,15 @@ impl Store {
         now: Timestamp,
         wanted: impl Fn(&Event) -> bool + Send + 'static,
     ) -> Result<Replay, StoreError> {
-        let permit = self.replays.acquire().await;
+        let permit = Arc::clone(&self.replays).acquire_owned().await;
         let log = Arc::clone(&self.log);
         let bytes = window::PIECE_BYTES;
-        let replay =
-            blocking(move || window::replay(&log, account, after, now, wanted, bytes)).await;
-        drop(permit);
-        replay
+        // Held until it is read, also for a client that has gone.
+        blocking(move || {
+            let _permit = permit;
+            window::replay(&log, account, after, now, wanted, bytes)
+        })
+        .await
     }
 
     /// Keeps segments of the journal, when nothing else needs them any more, for [`Self::counted`].
@@ -261,11 +263,13 @@ impl Store {
         whose: WhoseOperations,
         limit: usize,
     ) -> Result<Counted, StoreError> {
-        let permit = self.replays.acquire().await;
+        let permit = Arc::clone(&self.replays).acquire_owned().await;
         let log = Arc::clone(&self.log);
-        let counted = blocking(move || journal::counted(&log, whose, limit)).await;
-        drop(permit);
-        counted
+        blocking(move || {
+            let _permit = permit;
+            journal::counted(&log, whose, limit)
+        })
+        .await
     }
 
     /// The newest locations that were stored of a device, newest first.

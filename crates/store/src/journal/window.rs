@@ -99,11 +99,11 @@ impl<W: Fn(&Event) -> bool> Found<W> {
                 continue;
             }
             let Some(event) = event.to_event(place) else { continue };
-            if event.published_at < self.since {
-                self.missed += 1;
+            if !(self.wanted)(&event) {
                 continue;
             }
-            if !(self.wanted)(&event) {
+            if event.published_at < self.since {
+                self.missed += 1;
                 continue;
             }
             let bytes = size_of::<Event>()

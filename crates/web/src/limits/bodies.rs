@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, HttpBody};
 use axum::extract::{ConnectInfo, Request, State as Shared};
@@ -21,6 +22,8 @@ const BYTES_MAX: usize = 256 << 20;
 const BYTES_OF_ADDRESS_MAX: usize = BYTES_MAX / 4;
 /// So much of each body takes no room.
 const SMALL_BYTES: usize = 64 << 10;
+/// How long a large body may take: who sends it slowly keeps room from others.
+const TIME_MAX: Duration = Duration::from_secs(300);
 /// What `Retry-After` says when there is none.
 const RETRY_S: u64 = 5;
 
@@ -66,19 +69,26 @@ impl Taken {
 struct Held {
     room: BodyRoom,
     address: IpAddr,
+    begun: Instant,
     read: Mutex<Read>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Refused {
+    NoRoom,
+    TooSlow,
 }
 
 #[derive(Debug, Default)]
 struct Read {
     bytes: usize,
     taken: usize,
-    is_refused: bool,
+    refused: Option<Refused>,
 }
 
 impl Held {
     fn new(room: BodyRoom, address: IpAddr) -> Self {
-        Self { room, address, read: Mutex::default() }
+        Self { room, address, begun: Instant::now(), read: Mutex::default() }
     }
 
     fn read(&self) -> MutexGuard<'_, Read> {
@@ -90,19 +100,21 @@ impl Held {
         let mut read = self.read();
         read.bytes += bytes;
         let more = read.bytes.saturating_sub(SMALL_BYTES) - read.taken;
-        if more > 0 && !self.room.lock().take(self.address, more) {
-            read.is_refused = true;
-            return false;
+        if more > 0 && self.begun.elapsed() > TIME_MAX {
+            read.refused = Some(Refused::TooSlow);
+        } else if more > 0 && !self.room.lock().take(self.address, more) {
+            read.refused = Some(Refused::NoRoom);
+        } else {
+            read.taken += more;
         }
-        read.taken += more;
-        true
+        read.refused.is_none()
     }
 
     fn counted(self: &Arc<Self>, body: Body) -> Body {
         let held = Arc::clone(self);
         Body::from_stream(body.into_data_stream().map(move |chunk| {
             let chunk: Bytes = chunk?;
-            if held.takes(chunk.len()) { Ok(chunk) } else { Err(axum::Error::new("no room")) }
+            if held.takes(chunk.len()) { Ok(chunk) } else { Err(axum::Error::new("refused")) }
         }))
     }
 }
@@ -116,7 +128,7 @@ impl Drop for Held {
     }
 }
 
-/// Answers 503 to a large body for which there is no room.
+/// Answers 503 to a large body for which there is no room, and 408 to one that takes too long.
 pub(crate) async fn hold_bodies(
     Shared(limits): Shared<Limits>,
     ConnectInfo(peer): ConnectInfo<Peer>,
@@ -130,14 +142,23 @@ pub(crate) async fn hold_bodies(
     let address = limits.key(peer, request.headers());
     let held = Arc::new(Held::new(limits.bodies, address));
     let response = next.run(request.map(|body| held.counted(body))).await;
-    let is_refused = held.read().is_refused;
-    if is_refused { no_room().into_response() } else { response }
+    let refused = held.read().refused;
+    match refused {
+        None => response,
+        Some(Refused::NoRoom) => no_room().into_response(),
+        Some(Refused::TooSlow) => too_slow().into_response(),
+    }
 }
 
 fn no_room() -> ApiError {
     let text = "Too many uploads are under way; try again in a few seconds";
     let refused = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text);
     ApiError { retry_after_s: Some(RETRY_S), ..refused }
+}
+
+fn too_slow() -> ApiError {
+    let text = format!("So large a body has to come within {} s", TIME_MAX.as_secs());
+    ApiError::new(StatusCode::REQUEST_TIMEOUT, &text)
 }
 
 #[cfg(test)]
@@ -188,6 +209,19 @@ mod tests {
         assert_eq!(status(&limits, 5, SMALL_BYTES + 1).await, StatusCode::OK);
         let taken = limits.bodies.lock();
         assert_eq!((taken.total, taken.by_address.len()), (0, 0));
+    }
+
+    #[test]
+    fn a_body_that_takes_too_long_is_refused_when_it_is_large() {
+        let late = || {
+            let mut held = Held::new(BodyRoom::default(), address(1));
+            held.begun = held.begun.checked_sub(TIME_MAX * 2).expect("the machine runs for longer");
+            held
+        };
+        assert!(late().takes(SMALL_BYTES));
+        let large = late();
+        assert!(!large.takes(SMALL_BYTES + 1));
+        assert_eq!(large.read().refused, Some(Refused::TooSlow));
     }
 
     #[test]
