@@ -130,12 +130,10 @@ impl Writer {
     }
 
     async fn step(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
-        while self.head.is_empty() && self.live.is_none() {
-            // The client comes back with the last id that it saw.
+        if self.head.is_empty() && self.live.is_none() {
+            // A piece that is not the last one has an event. Without one the client comes back with the
+            // last id that it saw.
             self.catch_up().await.ok()?;
-            if self.head.is_empty() && self.written_at + KEEP_ALIVE <= Instant::now() {
-                self.head.push(b'\n');
-            }
         }
         let text = match std::mem::take(&mut self.head) {
             head if head.is_empty() => self.next().await?,
